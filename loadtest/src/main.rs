@@ -1,0 +1,2 @@
+//! load tester
+fn main() {}

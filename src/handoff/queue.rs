@@ -1,0 +1,239 @@
+//! The queue itself: a bounded crossbeam channel and a count of bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use super::{Bell, CoreId, CoreLog, Doorbell, Offset};
+
+/// All events that one reactor accepted in one turn.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Whose log this is a piece of.
+    pub core: CoreId,
+    /// Offset of the first event.
+    pub first: Offset,
+    /// Number of events, at least 1.
+    pub events: u32,
+    /// The records, back to back, as `event::record` frames them.
+    pub records: Bytes,
+}
+
+impl Batch {
+    /// Offset behind the last event.
+    pub fn end(&self) -> Offset {
+        self.first.plus(u64::from(self.events))
+    }
+}
+
+/// The two bounds of one core's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Records not yet settled, in bytes.
+    pub bytes_max: usize,
+    /// Batches in the channel.
+    pub batches_max: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    log: Arc<CoreLog>,
+    bytes: AtomicUsize,
+    /// The reactor wants a ring when `settled` moves.
+    awaits_settled: AtomicBool,
+}
+
+/// The reactor's end.
+#[derive(Debug)]
+pub struct Inlet {
+    core: CoreId,
+    limits: QueueLimits,
+    batches: Sender<Batch>,
+    parked: Receiver<Offset>,
+    bell: Bell,
+    shared: Arc<Shared>,
+    next: Offset,
+}
+
+/// The forwarder's end.
+#[derive(Debug)]
+pub struct Outlet {
+    core: CoreId,
+    batches: Receiver<Batch>,
+    parked: Sender<Offset>,
+    doorbell: Doorbell,
+    shared: Arc<Shared>,
+}
+
+/// Makes the queue of one core. The forwarder is woken through `bell`, the reactor through `doorbell`.
+pub fn queue(
+    core: CoreId,
+    limits: QueueLimits,
+    log: Arc<CoreLog>,
+    bell: Bell,
+    doorbell: Doorbell,
+) -> (Inlet, Outlet) {
+    let (sender, receiver) = bounded(limits.batches_max);
+    // Parking is rare: what does not fit here makes its waiter run into `ack_timeout` instead of being told at once.
+    let (park, parked) = bounded(1024);
+    let next = log.queued();
+    let shared = Arc::new(Shared { log, bytes: AtomicUsize::new(0), awaits_settled: AtomicBool::new(false) });
+    let inlet = Inlet { core, limits, batches: sender, parked, bell, shared: shared.clone(), next };
+    (inlet, Outlet { core, batches: receiver, parked: park, doorbell, shared })
+}
+
+impl Inlet {
+    /// The offset that the next accepted event gets.
+    pub fn next(&self) -> Offset {
+        self.next
+    }
+
+    /// Whose log this is.
+    pub fn core(&self) -> CoreId {
+        self.core
+    }
+
+    /// The watermarks.
+    pub fn log(&self) -> &CoreLog {
+        &self.shared.log
+    }
+
+    /// Bytes of records handed over and not yet settled.
+    pub fn bytes(&self) -> usize {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Batches in the channel.
+    pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Whether `more` bytes would fit now. Only this side adds, so a yes stays true until the next push.
+    pub fn fits(&self, more: usize) -> bool {
+        self.bytes() + more <= self.limits.bytes_max && !self.batches.is_full()
+    }
+
+    /// Hands over one turn's events; `false` if the queue is full (or the forwarder gone), and then nothing was handed over.
+    #[must_use]
+    pub fn push(&mut self, events: u32, records: Bytes) -> bool {
+        assert!(events > 0, "an empty turn pushes nothing");
+        let length = records.len();
+        if self.bytes() + length > self.limits.bytes_max {
+            return false;
+        }
+        let batch = Batch { core: self.core, first: self.next, events, records };
+        let end = batch.end();
+        // Before the send: the forwarder may take the batch at once, and `read` must not pass `queued`.
+        self.shared.bytes.fetch_add(length, Ordering::Relaxed);
+        let before = self.next;
+        self.shared.log.set_queued(end);
+        match self.batches.try_send(batch) {
+            Ok(()) => {
+                self.next = end;
+                self.bell.ring();
+                true
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.shared.bytes.fetch_sub(length, Ordering::Relaxed);
+                self.shared.log.take_back_queued(before);
+                false
+            }
+        }
+    }
+
+    /// Asks for a ring of the doorbell when `settled` moves; look at [`CoreLog::settled`] after the call.
+    pub fn await_settled(&self, wanted: bool) {
+        self.shared.awaits_settled.store(wanted, Ordering::SeqCst);
+    }
+
+    /// The next event that the forwarder parked: its waiter must not be told that it was confirmed.
+    pub fn next_parked(&self) -> Option<Offset> {
+        self.parked.try_recv().ok()
+    }
+}
+
+impl Outlet {
+    /// Whose log this is.
+    pub fn core(&self) -> CoreId {
+        self.core
+    }
+
+    /// The watermarks.
+    pub fn log(&self) -> &CoreLog {
+        &self.shared.log
+    }
+
+    /// Takes the oldest batch.
+    pub fn pop(&mut self) -> Option<Batch> {
+        let batch = self.batches.try_recv().ok()?;
+        self.shared.log.set_read(batch.end());
+        Some(batch)
+    }
+
+    /// Whether a batch waits.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Tells the reactor that the event at `offset` was parked. Call it before [`Self::settle`] passes the event.
+    pub fn park(&self, offset: Offset) {
+        let _ = self.parked.try_send(offset);
+    }
+
+    /// Everything below `end` is confirmed, or parked (`parked` events of it); `bytes` of records are given back.
+    pub fn settle(&self, end: Offset, parked: u64, bytes: usize) {
+        self.shared.log.set_settled(end, parked);
+        let before = self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        assert!(before >= bytes, "more bytes given back than were handed over");
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.shared.awaits_settled.load(Ordering::SeqCst) {
+            self.doorbell.ring();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(bytes_max: usize, batches_max: usize) -> (Inlet, Outlet) {
+        let doorbell = Doorbell::new().expect("an eventfd");
+        queue(CoreId(0), QueueLimits { bytes_max, batches_max }, Arc::default(), Bell::default(), doorbell)
+    }
+
+    #[test]
+    fn the_bound_in_batches_refuses_and_keeps_the_offsets_gapless() {
+        let (mut inlet, mut outlet) = pair(1000, 2);
+        assert!(inlet.push(3, Bytes::from_static(b"abc")));
+        assert!(inlet.push(1, Bytes::from_static(b"d")));
+        assert!(!inlet.push(1, Bytes::from_static(b"e")), "the third batch does not fit");
+        assert_eq!((inlet.next(), inlet.log().queued()), (Offset(4), Offset(4)));
+        assert_eq!(outlet.pop().map(|batch| (batch.first, batch.events)), Some((Offset(0), 3)));
+        assert!(inlet.push(1, Bytes::from_static(b"e")));
+        assert_eq!(outlet.pop().map(|batch| batch.first), Some(Offset(3)));
+        assert_eq!(outlet.pop().map(|batch| batch.first), Some(Offset(4)));
+        assert!(outlet.pop().is_none());
+    }
+
+    #[test]
+    fn bytes_are_held_until_they_are_settled() {
+        let (mut inlet, mut outlet) = pair(10, 8);
+        assert!(inlet.push(1, Bytes::from_static(b"12345678")));
+        let batch = outlet.pop().expect("one batch");
+        assert!(!inlet.push(1, Bytes::from_static(b"123")), "taken out is not yet settled");
+        outlet.log().set_published(batch.end());
+        outlet.settle(batch.end(), 0, batch.records.len());
+        assert!(inlet.push(1, Bytes::from_static(b"123")));
+        inlet.log().check_invariants();
+    }
+
+    #[test]
+    fn a_forwarder_that_is_gone_refuses_instead_of_losing() {
+        let (mut inlet, outlet) = pair(10, 8);
+        drop(outlet);
+        assert!(!inlet.push(1, Bytes::from_static(b"x")));
+        assert_eq!(inlet.log().pending(), 0);
+    }
+}

@@ -1,0 +1,12 @@
+//! Forebay: the front door for telemetry.
+pub mod admin;
+pub mod api;
+pub mod auth;
+pub mod config;
+pub mod event;
+pub mod forward;
+pub mod handoff;
+pub mod http;
+pub mod reactor;
+pub mod telemetry;
+pub mod uring;

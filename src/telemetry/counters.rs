@@ -1,0 +1,185 @@
+//! Counters, gauges and the latency histogram.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Status codes that a node answers with; the `code` label of `forebay_requests_total`.
+pub const STATUSES: [u16; 17] =
+    [200, 202, 204, 400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 429, 431, 500, 503];
+
+/// Room for refusal codes; `api::Code` asserts that it fits.
+const REJECTION_CODES_MAX: usize = 48;
+
+/// A count with a single writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the one writer may call it.
+    pub fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A level with a single writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the level.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The level.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts of durations in buckets that double, from 16 µs: bucket `i` holds those up to `16 << i` µs.
+#[derive(Debug, Default)]
+pub struct Latencies {
+    buckets: [Counter; Self::BUCKETS],
+    over: Counter,
+    sum_us: Counter,
+}
+
+impl Latencies {
+    /// Number of buckets with an upper bound; the last is about 8.4 s.
+    pub const BUCKETS: usize = 20;
+
+    /// Records `count` durations of `us` microseconds.
+    pub fn record(&self, us: u64, count: u64) {
+        let bucket = (us.max(1) - 1) / 16;
+        let index = (u64::BITS - bucket.leading_zeros()) as usize;
+        self.buckets.get(index).unwrap_or(&self.over).add(count);
+        self.sum_us.add(us * count);
+    }
+
+    /// Upper bound of a bucket, in microseconds.
+    pub fn bound_us(index: usize) -> u64 {
+        16 << index
+    }
+
+    /// The count of each bucket, those over the last bound, and the sum in microseconds.
+    pub fn values(&self) -> ([u64; Self::BUCKETS], u64, u64) {
+        (std::array::from_fn(|i| self.buckets[i].value()), self.over.value(), self.sum_us.value())
+    }
+}
+
+#[derive(Debug)]
+struct Rejections([Counter; REJECTION_CODES_MAX]);
+
+impl Default for Rejections {
+    fn default() -> Self {
+        Self([const { Counter(AtomicU64::new(0)) }; REJECTION_CODES_MAX])
+    }
+}
+
+/// What one reactor counts. Aligned so that no other core's writes share its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct CoreMetrics {
+    /// Answers by status, in the order of [`STATUSES`].
+    requests: [Counter; STATUSES.len()],
+    /// Refused events by `api::Code`.
+    rejected: Rejections,
+    /// Events whose verdict is known.
+    pub received: Counter,
+    /// Events handed to the forwarder.
+    pub accepted: Counter,
+    /// From the turn that had the whole request to the answer being made.
+    pub request_seconds: Latencies,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Batches in the queue to the forwarder.
+    pub queue_batches: Gauge,
+    /// Share of the last second that was not spent waiting, in thousandths.
+    pub busy_permille: Gauge,
+    /// Monotonic clock of the last turn, ms: the heartbeat that `/livez` looks at.
+    pub turned_ms: Gauge,
+    /// Since when new events are refused for want of room, monotonic ms; 0 when they are not.
+    pub refusing_since_ms: Gauge,
+}
+
+impl CoreMetrics {
+    /// Counts an answer.
+    pub fn count_answer(&self, status: u16) {
+        let index = STATUSES.iter().position(|s| *s == status);
+        self.requests[index.expect("every status of the contract is listed")].add(1);
+    }
+
+    /// Counts `count` answers `202`: the hot path knows its status.
+    pub fn count_accepted_answers(&self, count: u64) {
+        const ACCEPTED: usize = 1;
+        self.requests[ACCEPTED].add(count);
+    }
+
+    /// Counts refused events; `code` is the index of an `api::Code`.
+    pub fn count_rejected(&self, code: usize, events: u64) {
+        self.received.add(events);
+        self.rejected.0[code].add(events);
+    }
+
+    /// Answers so far, with their status.
+    pub fn requests(&self) -> impl Iterator<Item = (u16, u64)> {
+        STATUSES.iter().zip(&self.requests).map(|(status, counter)| (*status, counter.value()))
+    }
+
+    /// Refused events so far, for an `api::Code`.
+    pub fn rejected(&self, code: usize) -> u64 {
+        self.rejected.0[code].value()
+    }
+}
+
+/// What the forwarder counts.
+#[derive(Debug, Default)]
+pub struct ForwarderMetrics {
+    /// 1 while a channel to a broker is open and it takes messages.
+    pub broker_up: Gauge,
+    /// Messages sent and not yet confirmed.
+    pub unconfirmed_messages: Gauge,
+    /// Messages sent, repeats included.
+    pub published_messages: Counter,
+    /// Messages sent again after a nack, a return, a timeout or a lost connection.
+    pub republished_messages: Counter,
+    /// Messages that came back as unroutable.
+    pub returned_messages: Counter,
+    /// Messages that the broker nacked.
+    pub nacked_messages: Counter,
+    /// Connections opened.
+    pub connects: Counter,
+    /// Since when the broker has been up or down, monotonic ms.
+    pub broker_changed_ms: Gauge,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_lands_in_the_bucket_that_bounds_it() {
+        let latencies = Latencies::default();
+        for us in [0, 1, 16, 17, 32, 33, 1_000_000] {
+            latencies.record(us, 1);
+        }
+        latencies.record(u64::from(u32::MAX), 2);
+        let (buckets, over, sum_us) = latencies.values();
+        assert_eq!((buckets[0], buckets[1], buckets[2]), (3, 2, 1));
+        assert_eq!(buckets[16], 1, "a second is under {} us", Latencies::bound_us(16));
+        assert_eq!((over, sum_us), (2, 1_000_099 + 2 * u64::from(u32::MAX)));
+    }
+
+    #[test]
+    fn the_accepted_shortcut_counts_202() {
+        let metrics = CoreMetrics::default();
+        metrics.count_accepted_answers(3);
+        metrics.count_answer(202);
+        assert_eq!(metrics.requests().find(|(status, _)| *status == 202), Some((202, 4)));
+    }
+}

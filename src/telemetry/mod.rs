@@ -1,0 +1,10 @@
+//! What a node knows about itself: counters with one writer each, read by the operators' thread.
+//!
+//! Nothing here is contended: a reactor writes only its own [`CoreMetrics`], the forwarder only
+//! [`ForwarderMetrics`]. An increment is a load and a store, no locked instruction.
+
+mod counters;
+mod prometheus;
+
+pub use counters::{CoreMetrics, Counter, ForwarderMetrics, Gauge, Latencies, STATUSES};
+pub use prometheus::{Scrape, render};
