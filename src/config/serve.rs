@@ -144,7 +144,7 @@ pub struct BrokerOptions {
 /// Every flag of `forebay serve`.
 #[derive(Args, Clone, Debug)]
 pub struct ServeOptions {
-    /// Public listener; repeatable. One SO_REUSEPORT socket a reactor.
+    /// Public listener; repeatable. One `SO_REUSEPORT` socket a reactor.
     #[arg(
         long,
         env = "FOREBAY_LISTEN",
