@@ -1,1 +1,22 @@
-//! (see docs/architecture.md)
+//! Who may send: the registry of apps, their credentials, and the tokens made from them.
+//!
+//! Everything a request needs lies in one immutable [`Credentials`] snapshot: looking a token up never leaves the process and takes
+//! no lock. A change of the files makes a new snapshot, which is swapped in whole ([`SharedCredentials`]); reactors see it at their next turn.
+//!
+//! Secrets are kept as SHA-256 alone, compared in constant time, and never appear in `Debug` output.
+//!
+//! What it does not know: HTTP, sockets, threads, clocks (time is an argument).
+
+mod app;
+mod credentials;
+mod file;
+mod keys;
+mod registry;
+mod token;
+
+pub use app::{ApiKey, App, AppId, Secret};
+pub use credentials::{Credentials, CredentialsError, CredentialsFiles, SharedCredentials};
+pub use file::{AppsFile, FileError, create_signing_keys, load_signing_keys};
+pub use keys::{KeyRing, KeyRingError, SigningKey};
+pub use registry::{Registry, RegistryError};
+pub use token::{AUDIENCE, Claims, TOKEN_BYTES_MAX, TokenError, mint, verify};

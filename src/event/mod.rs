@@ -2,12 +2,17 @@
 //!
 //! Pure functions over bytes: no socket, no clock, no thread. Time comes in as an argument.
 
+mod batch;
 mod id;
 mod json;
 mod record;
 mod split;
 
+pub use batch::{Mark, Placed, TurnBatch};
 pub use id::{EventIds, item_id};
 pub use json::{Checked, DEPTH_MAX, DEPTH_STRICT_MAX, JsonChecker, NotAnEvent, SecondLook};
-pub use record::{EventKind, RECORD_HEAD_BYTES, RECORD_VERSION, Record, RecordError, Records, Traceparent};
+pub use record::{
+    EventKind, RECORD_BYTES_EXTRA_MAX, RECORD_HEAD_BYTES, RECORD_VERSION, Record, RecordError, Records,
+    Traceparent,
+};
 pub use split::{BATCH_ITEMS_MAX, NotABatch, split_array, split_lines};

@@ -18,6 +18,9 @@ pub const RECORD_VERSION: u8 = 1;
 /// Bytes of a record besides payload and traceparent.
 pub const RECORD_HEAD_BYTES: usize = 48;
 
+/// Most bytes of a record besides its payload.
+pub const RECORD_BYTES_EXTRA_MAX: usize = RECORD_HEAD_BYTES + size_of::<Traceparent>();
+
 const LENGTH_BYTES: usize = 4;
 const FLAG_LENIENT: u8 = 1;
 const FLAG_TRACEPARENT: u8 = 2;
@@ -134,6 +137,12 @@ impl<'a> Record<'a> {
         };
         Ok((record, LENGTH_BYTES + length))
     }
+}
+
+/// Marks an encoded record as lenient.
+pub(super) fn mark_lenient(encoded: &mut [u8]) {
+    const FLAGS_AT: usize = 6;
+    encoded[FLAGS_AT] |= FLAG_LENIENT;
 }
 
 fn array<const N: usize>(slice: &[u8]) -> [u8; N] {

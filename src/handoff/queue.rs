@@ -1,5 +1,6 @@
 //! The queue itself: a bounded crossbeam channel and a count of bytes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -7,6 +8,9 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::{Bell, CoreId, CoreLog, Doorbell, Offset};
+
+/// Parked events that a reactor has not been told of.
+const PARKED_MAX: usize = 1024;
 
 /// All events that one reactor accepted in one turn.
 #[derive(Clone, Debug)]
@@ -43,6 +47,8 @@ struct Shared {
     bytes: AtomicUsize,
     /// The reactor wants a ring when `settled` moves.
     awaits_settled: AtomicBool,
+    /// The reactor is gone.
+    is_closed: AtomicBool,
 }
 
 /// The reactor's end.
@@ -52,6 +58,8 @@ pub struct Inlet {
     limits: QueueLimits,
     batches: Sender<Batch>,
     parked: Receiver<Offset>,
+    /// Parked events that a waiter may ask about, oldest first.
+    parked_known: VecDeque<Offset>,
     bell: Bell,
     shared: Arc<Shared>,
     next: Offset,
@@ -76,11 +84,24 @@ pub fn queue(
     doorbell: Doorbell,
 ) -> (Inlet, Outlet) {
     let (sender, receiver) = bounded(limits.batches_max);
-    // Parking is rare: what does not fit here makes its waiter run into `ack_timeout` instead of being told at once.
-    let (park, parked) = bounded(1024);
+    let (park, parked) = bounded(PARKED_MAX);
     let next = log.queued();
-    let shared = Arc::new(Shared { log, bytes: AtomicUsize::new(0), awaits_settled: AtomicBool::new(false) });
-    let inlet = Inlet { core, limits, batches: sender, parked, bell, shared: shared.clone(), next };
+    let shared = Arc::new(Shared {
+        log,
+        bytes: AtomicUsize::new(0),
+        awaits_settled: AtomicBool::new(false),
+        is_closed: AtomicBool::new(false),
+    });
+    let inlet = Inlet {
+        core,
+        limits,
+        batches: sender,
+        parked,
+        parked_known: VecDeque::new(),
+        bell,
+        shared: shared.clone(),
+        next,
+    };
     (inlet, Outlet { core, batches: receiver, parked: park, doorbell, shared })
 }
 
@@ -110,9 +131,9 @@ impl Inlet {
         self.batches.len()
     }
 
-    /// Whether `more` bytes would fit now. Only this side adds, so a yes stays true until the next push.
-    pub fn fits(&self, more: usize) -> bool {
-        self.bytes() + more <= self.limits.bytes_max && !self.batches.is_full()
+    /// How many bytes of records the next push may hold. Only this side adds, so the room cannot shrink until then.
+    pub fn room(&self) -> usize {
+        if self.batches.is_full() { 0 } else { self.limits.bytes_max.saturating_sub(self.bytes()) }
     }
 
     /// Hands over one turn's events; `false` if the queue is full (or the forwarder gone), and then nothing was handed over.
@@ -146,11 +167,32 @@ impl Inlet {
     /// Asks for a ring of the doorbell when `settled` moves; look at [`CoreLog::settled`] after the call.
     pub fn await_settled(&self, wanted: bool) {
         self.shared.awaits_settled.store(wanted, Ordering::SeqCst);
+        // Pairs with the fence in `Outlet::settle`: either it sees the wish, or we see the mark that it moved.
+        std::sync::atomic::fence(Ordering::SeqCst);
     }
 
-    /// The next event that the forwarder parked: its waiter must not be told that it was confirmed.
-    pub fn next_parked(&self) -> Option<Offset> {
-        self.parked.try_recv().ok()
+    /// Once a turn: takes what the forwarder says of parked events, and remembers it if someone `is_waiting` for a confirm.
+    pub fn take_parked(&mut self, is_waiting: bool) {
+        self.parked_known.extend(self.parked.try_iter());
+        if !is_waiting {
+            self.parked_known.clear();
+        }
+    }
+
+    /// Whether one of the `events` that end at `end` was parked: its waiter must not be told that it was confirmed. Ask in the order of offsets.
+    pub fn is_parked(&mut self, end: Offset, events: u32) -> bool {
+        let mut is_parked = false;
+        while let Some(offset) = self.parked_known.pop_front_if(|offset| *offset < end) {
+            is_parked |= end.since(offset) <= u64::from(events);
+        }
+        is_parked
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        self.shared.is_closed.store(true, Ordering::Release);
+        self.bell.ring();
     }
 }
 
@@ -177,9 +219,21 @@ impl Outlet {
         self.batches.is_empty()
     }
 
-    /// Tells the reactor that the event at `offset` was parked. Call it before [`Self::settle`] passes the event.
-    pub fn park(&self, offset: Offset) {
-        let _ = self.parked.try_send(offset);
+    /// Whether the reactor is gone: what is in the queue is the last.
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Tells the reactor that the event at `offset` was parked; `false` if it has not read earlier tellings yet, and then try again
+    /// later. [`Self::settle`] may pass the event only afterwards. Events are parked in the order of their offsets.
+    #[must_use]
+    pub fn park(&self, offset: Offset) -> bool {
+        // A reactor that is gone has no waiters.
+        let is_told = !matches!(self.parked.try_send(offset), Err(TrySendError::Full(_)));
+        if !is_told {
+            self.doorbell.ring();
+        }
+        is_told
     }
 
     /// Everything below `end` is confirmed, or parked (`parked` events of it); `bytes` of records are given back.
@@ -227,6 +281,21 @@ mod tests {
         outlet.settle(batch.end(), 0, batch.records.len());
         assert!(inlet.push(1, Bytes::from_static(b"123")));
         inlet.log().check_invariants();
+    }
+
+    #[test]
+    fn a_parked_event_is_known_to_its_own_waiter_alone() {
+        let (mut inlet, outlet) = pair(1000, 8);
+        assert!([3, 4, 9].into_iter().all(|offset| outlet.park(Offset(offset))));
+        inlet.take_parked(true);
+        assert!(!inlet.is_parked(Offset(3), 3), "0 to 2");
+        assert!(inlet.is_parked(Offset(5), 2), "3 and 4");
+        assert!(!inlet.is_parked(Offset(9), 4), "5 to 8");
+        assert!(inlet.is_parked(Offset(10), 1), "9");
+        assert!(outlet.park(Offset(11)));
+        inlet.take_parked(false);
+        assert!(!inlet.is_parked(Offset(12), 1), "nobody was waiting");
+        assert!((0..2000).map(|n| outlet.park(Offset(n))).any(|told| !told), "the telling is bounded");
     }
 
     #[test]

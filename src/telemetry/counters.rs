@@ -103,8 +103,10 @@ pub struct CoreMetrics {
     pub busy_permille: Gauge,
     /// Monotonic clock of the last turn, ms: the heartbeat that `/livez` looks at.
     pub turned_ms: Gauge,
-    /// Since when new events are refused for want of room, monotonic ms; 0 when they are not.
+    /// Since when there has been no room for new events, monotonic ms; 0 when there is.
     pub refusing_since_ms: Gauge,
+    /// When there last was no room, likewise.
+    pub refused_last_ms: Gauge,
 }
 
 impl CoreMetrics {

@@ -4,7 +4,9 @@
 //! [`ForwarderMetrics`]. An increment is a load and a store, no locked instruction.
 
 mod counters;
+mod health;
 mod prometheus;
 
 pub use counters::{CoreMetrics, Counter, ForwarderMetrics, Gauge, Latencies, STATUSES};
+pub use health::{Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, verdict_json};
 pub use prometheus::{Scrape, render};

@@ -172,4 +172,7 @@ pub trait Driver {
 
     /// Wall clock, since the Unix epoch.
     fn wall(&self) -> Duration;
+
+    /// CPU time of this thread.
+    fn cpu(&self) -> Duration;
 }

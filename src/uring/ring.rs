@@ -7,12 +7,12 @@ use std::time::Duration;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::buffers::Buffers;
 use super::driver::{Completion, Driver, How, Lease, Operation, Received, Socket, Token};
 use super::faults::{Failing, Remedy, remedy};
 use super::support::UringError;
+use crate::clock;
 
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug)]
@@ -257,11 +257,15 @@ impl Driver for Ring {
     }
 
     fn now(&self) -> Duration {
-        read_clock(ClockId::Monotonic)
+        clock::monotonic()
     }
 
     fn wall(&self) -> Duration {
-        read_clock(ClockId::Realtime)
+        clock::wall()
+    }
+
+    fn cpu(&self) -> Duration {
+        clock::thread_cpu()
     }
 }
 
@@ -278,14 +282,6 @@ impl Drop for Ring {
             std::mem::forget(std::mem::take(&mut self.sends));
         }
     }
-}
-
-fn read_clock(clock: ClockId) -> Duration {
-    let now = clock_gettime(clock);
-    Duration::new(
-        u64::try_from(now.tv_sec).expect("after 1970"),
-        u32::try_from(now.tv_nsec).expect("below a second"),
-    )
 }
 
 fn close(descriptor: RawFd) {

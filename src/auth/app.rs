@@ -1,0 +1,210 @@
+//! An application and its credentials.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Identity of an app: the `sub` of its tokens and part of its events' `source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AppId(pub Uuid);
+
+impl fmt::Display for AppId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for AppId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::try_parse(text)
+            .map(Self)
+            .map_err(|_| format!("`{text}` is no app id: it looks like {}", Uuid::nil()))
+    }
+}
+
+/// The public half of the credentials: 22 base64url characters (128 random bits). It names the app and proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ApiKey(pub String);
+
+impl ApiKey {
+    /// Characters of a key.
+    pub const CHARACTERS: usize = 22;
+
+    /// A new key.
+    pub fn generate() -> Self {
+        Self(random_text::<16>())
+    }
+}
+
+impl fmt::Display for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The private half: 32 random bytes as base64url. Shown once, when it is made; never stored and never printed by `Debug`.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A new secret.
+    pub fn generate() -> Self {
+        Self(random_text::<32>())
+    }
+
+    /// The text to show to the app's owner.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What is stored: SHA-256 of the text. A secret of 256 random bits needs no slow hash: there is nothing to guess.
+    pub fn hash(&self) -> SecretHash {
+        SecretHash::of(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+fn random_text<const BYTES: usize>() -> String {
+    let mut bytes = [0u8; BYTES];
+    SystemRandom::new().fill(&mut bytes).expect("the system's random numbers never run out");
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// SHA-256 of a secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretHash([u8; digest::SHA256_OUTPUT_LEN]);
+
+impl SecretHash {
+    fn of(secret: &[u8]) -> Self {
+        let hashed = digest::digest(&digest::SHA256, secret);
+        Self(hashed.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
+    /// Whether `secret` is the one; takes the same time wherever they differ.
+    pub fn matches(&self, secret: &[u8]) -> bool {
+        // Both sides are digests, so their lengths tell nothing.
+        let offered = Self::of(secret);
+        self.0.iter().zip(offered.0).fold(0u8, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretHash(…)")
+    }
+}
+
+impl From<SecretHash> for String {
+    fn from(hash: SecretHash) -> Self {
+        URL_SAFE_NO_PAD.encode(hash.0)
+    }
+}
+
+impl TryFrom<String> for SecretHash {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or("secret_sha256 is not the base64url form of 32 bytes")
+    }
+}
+
+/// One application, as the registry keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct App {
+    /// Its identity.
+    pub id: AppId,
+    /// A name for people.
+    pub name: String,
+    /// The public key.
+    pub api_key: ApiKey,
+    /// SHA-256 of the secret.
+    pub secret_sha256: SecretHash,
+    /// Raised by each `regenerate`: tokens of a lower generation are revoked.
+    pub generation: u64,
+    /// Whether it may send at all.
+    pub enabled: bool,
+    /// Whether the key alone is enough on the paths of Raygun's SDKs.
+    #[serde(default)]
+    pub allow_api_key: bool,
+    /// Accepted rate; none: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_per_second: Option<u32>,
+    /// Events that may come at once; none: as many as come in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// Origins of browsers that may send; empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<String>,
+}
+
+impl App {
+    /// A new app with fresh credentials, and its secret.
+    pub fn create(name: &str) -> (Self, Secret) {
+        let secret = Secret::generate();
+        let app = Self {
+            id: AppId(Uuid::new_v4()),
+            name: name.to_owned(),
+            api_key: ApiKey::generate(),
+            secret_sha256: secret.hash(),
+            generation: 1,
+            enabled: true,
+            allow_api_key: false,
+            events_per_second: None,
+            burst: None,
+            allowed_origins: Vec::new(),
+        };
+        (app, secret)
+    }
+
+    /// Replaces the secret and revokes all that was issued before; returns the new one.
+    pub fn regenerate(&mut self) -> Secret {
+        let secret = Secret::generate();
+        self.secret_sha256 = secret.hash();
+        self.generation += 1;
+        secret
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_known_by_its_hash_alone_and_shown_by_no_debug() {
+        let (app, secret) = App::create("demo");
+        assert_eq!((app.api_key.0.len(), secret.reveal().len()), (ApiKey::CHARACTERS, 43));
+        assert!(app.secret_sha256.matches(secret.reveal().as_bytes()));
+        assert!(!app.secret_sha256.matches(b""));
+        assert!(!app.secret_sha256.matches(Secret::generate().reveal().as_bytes()));
+        let shown = format!("{app:?} {secret:?}");
+        assert!(
+            !shown.contains(secret.reveal()) && !shown.contains(&String::from(app.secret_sha256)),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn regenerate_replaces_the_secret_and_raises_the_generation() {
+        let (mut app, old) = App::create("demo");
+        let new = app.regenerate();
+        assert_eq!(app.generation, 2);
+        assert!(app.secret_sha256.matches(new.reveal().as_bytes()));
+        assert!(!app.secret_sha256.matches(old.reveal().as_bytes()));
+    }
+}

@@ -1,0 +1,228 @@
+//! The two files on disk: read whole, written whole (temporary file, fsync, rename, fsync of the folder).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::keys::{KeyRing, KeyRingError};
+use super::registry::{Registry, RegistryError};
+
+/// Only the owner may read or write.
+const MODE_PRIVATE: u32 = 0o600;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// Reading or writing failed.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The apps file has a wrong content.
+    #[error("{}: {error}", path.display())]
+    Registry {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: RegistryError,
+    },
+    /// The signing key file has a wrong content.
+    #[error("{}: {error}", path.display())]
+    KeyRing {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: KeyRingError,
+    },
+    /// Others than the owner may read the signing keys.
+    #[error("{}: others can read it (mode {mode:03o}): set it to 600 (chmod 600), and replace the keys if they may have leaked", path.display())]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+}
+
+fn io_error(path: &Path) -> impl Fn(io::Error) -> FileError {
+    move |error| FileError::Io { path: path.to_owned(), error }
+}
+
+/// The registry of apps on disk.
+#[derive(Clone, Debug)]
+pub struct AppsFile {
+    path: PathBuf,
+}
+
+impl AppsFile {
+    /// Names the file; nothing is touched yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Reads it; a file that does not exist holds no apps.
+    pub fn load(&self) -> Result<Registry, FileError> {
+        let text = match fs::read(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Registry::default()),
+            Err(error) => return Err(io_error(&self.path)(error)),
+        };
+        Registry::parse(&text).map_err(|error| FileError::Registry { path: self.path.clone(), error })
+    }
+
+    /// Changes it under a lock, so that two edits at a time both count. Nothing is written if `change` fails.
+    pub fn edit<T, E: From<FileError>>(
+        &self,
+        change: impl FnOnce(&mut Registry) -> Result<T, E>,
+    ) -> Result<T, E> {
+        create_parent(&self.path)?;
+        // A file of its own, because the apps file is replaced by each edit. The lock ends with the descriptor.
+        let lock_path = with_suffix(&self.path, ".lock");
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(MODE_PRIVATE).open(&lock_path);
+        let lock = lock.map_err(io_error(&lock_path))?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| io_error(&lock_path)(errno.into()))?;
+        let mut registry = self.load()?;
+        let changed = change(&mut registry)?;
+        replace(&self.path, &registry.to_json())?;
+        Ok(changed)
+    }
+}
+
+/// Reads the signing keys.
+pub fn load_signing_keys(path: &Path) -> Result<KeyRing, FileError> {
+    let text = fs::read(path).map_err(io_error(path))?;
+    let mode = fs::metadata(path).map_err(io_error(path))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(FileError::Exposed { path: path.to_owned(), mode });
+    }
+    KeyRing::parse(&text).map_err(|error| FileError::KeyRing { path: path.to_owned(), error })
+}
+
+/// Makes the signing key file if it does not exist; tells whether it did. Two nodes that start at once agree on one file.
+pub fn create_signing_keys(path: &Path) -> Result<bool, FileError> {
+    if path.exists() {
+        return Ok(false);
+    }
+    create_parent(path)?;
+    let temporary = with_suffix(path, &format!(".{}.tmp", std::process::id()));
+    write_synced(&temporary, &KeyRing::generate())?;
+    // Unlike a rename, a link fails if another node was faster.
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary).map_err(io_error(&temporary))?;
+    match linked {
+        Ok(()) => sync_parent(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(io_error(path)(error)),
+    }
+}
+
+fn replace(path: &Path, text: &[u8]) -> Result<(), FileError> {
+    let temporary = with_suffix(path, ".tmp");
+    write_synced(&temporary, text)?;
+    fs::rename(&temporary, path).map_err(io_error(path))?;
+    sync_parent(path)
+}
+
+fn write_synced(path: &Path, text: &[u8]) -> Result<(), FileError> {
+    let written = || {
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(MODE_PRIVATE).open(path)?;
+        file.write_all(text)?;
+        file.sync_all()
+    };
+    written().map_err(io_error(path))
+}
+
+/// The folder holds the name: without this, a power cut could bring the old file back.
+fn sync_parent(path: &Path) -> Result<(), FileError> {
+    let parent = parent(path);
+    File::open(parent).and_then(|folder| folder.sync_all()).map_err(io_error(parent))
+}
+
+fn create_parent(path: &Path) -> Result<(), FileError> {
+    let parent = parent(path);
+    fs::create_dir_all(parent).map_err(io_error(parent))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::App;
+
+    #[test]
+    fn edits_at_the_same_time_all_count() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = AppsFile::new(&folder.path().join("deeper/apps.json"));
+        assert!(file.load().expect("not there yet").apps().is_empty());
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+                let file = file.clone();
+                scope.spawn(move || {
+                    file.edit(|registry| {
+                        registry.insert(App::create(name).0).expect("a new app");
+                        Ok::<_, FileError>(())
+                    })
+                    .expect("an edit");
+                });
+            }
+        });
+        assert_eq!(file.load().expect("written").apps().len(), 8);
+    }
+
+    #[test]
+    fn an_edit_that_fails_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("apps.json");
+        let failed: Result<(), FileError> = AppsFile::new(&path).edit(|registry| {
+            registry.insert(App::create("a").0).expect("a new app");
+            Err(io_error(&path)(io::Error::other("changed my mind")))
+        });
+        assert!(failed.is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn signing_keys_are_made_once_private_and_refused_when_exposed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys.json");
+        assert!(load_signing_keys(&path).is_err_and(|e| e.to_string().contains("keys.json")));
+        assert!(create_signing_keys(&path).expect("made"));
+        assert!(!create_signing_keys(&path).expect("kept"));
+        let kid = load_signing_keys(&path).expect("readable").signer().kid().to_owned();
+        assert_eq!(load_signing_keys(&path).expect("readable").signer().kid(), kid);
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, MODE_PRIVATE);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("ours");
+        assert!(matches!(load_signing_keys(&path), Err(FileError::Exposed { mode: 0o644, .. })));
+        let names: Vec<_> = fs::read_dir(folder.path()).expect("ours").collect();
+        assert_eq!(names.len(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_broken_file_is_named_with_its_problem() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("apps.json");
+        fs::write(&path, "{").expect("ours");
+        let error = AppsFile::new(&path).load().expect_err("broken").to_string();
+        assert!(error.contains("apps.json") && error.contains("not a registry"), "{error}");
+    }
+}

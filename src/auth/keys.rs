@@ -1,0 +1,224 @@
+//! The fleet's signing keys.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+/// Version of the signing key file.
+const VERSION: u32 = 1;
+/// RFC 7518 section 3.2: an HS256 key has at least the 256 bits of the hash.
+const KEY_BYTES_MIN: usize = 32;
+const KEY_BYTES_MAX: usize = 128;
+const KID_CHARACTERS_MAX: usize = 64;
+
+/// What a key may do. A rotation moves a key from `verify-only` (until all nodes have it) to `signing`, back to `verify-only` for a
+/// token's lifetime, and out of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KeyUse {
+    Signing,
+    VerifyOnly,
+}
+
+/// Why a text holds no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyRingError {
+    /// Not the JSON that is expected.
+    #[error("it is no file of signing keys: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Written by a newer version.
+    #[error("it has format version {0}, this Forebay knows {VERSION}: upgrade, or restore the file")]
+    Version(u32),
+    /// A key cannot be used.
+    #[error("the key `{kid}` {problem}")]
+    Key {
+        /// Which.
+        kid: String,
+        /// What is wrong, and what to do.
+        problem: &'static str,
+    },
+    /// None or several keys sign.
+    #[error("{0} keys have the use `signing`: exactly one must, the others are `verify-only`")]
+    Signers(usize),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKey {
+    kid: String,
+    #[serde(rename = "use")]
+    key_use: KeyUse,
+    /// base64url.
+    key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    keys: Vec<StoredKey>,
+}
+
+/// One key, ready for use.
+#[derive(Clone)]
+pub struct SigningKey {
+    kid: String,
+    hmac: hmac::Key,
+    /// The token header that names this key, base64url: tokens are told apart by comparing it.
+    encoded_header: String,
+}
+
+impl SigningKey {
+    fn new(kid: &str, key: &[u8]) -> Self {
+        Self {
+            kid: kid.to_owned(),
+            hmac: hmac::Key::new(hmac::HMAC_SHA256, key),
+            encoded_header: URL_SAFE_NO_PAD.encode(header(kid)),
+        }
+    }
+
+    /// The key's name, the `kid` of tokens.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    pub(super) fn hmac(&self) -> &hmac::Key {
+        &self.hmac
+    }
+
+    pub(super) fn encoded_header(&self) -> &str {
+        &self.encoded_header
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// The one header that a token signed with `kid` has.
+pub(super) fn header(kid: &str) -> String {
+    format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{kid}"}}"#)
+}
+
+/// The keys that tokens are verified with, and the one that signs.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    keys: Vec<SigningKey>,
+    signer: usize,
+}
+
+impl KeyRing {
+    /// Reads the file's text.
+    pub fn parse(text: &[u8]) -> Result<Self, KeyRingError> {
+        let stored: Stored = serde_json::from_slice(text)?;
+        if stored.version != VERSION {
+            return Err(KeyRingError::Version(stored.version));
+        }
+        let mut keys: Vec<SigningKey> = Vec::new();
+        for StoredKey { kid, key, .. } in &stored.keys {
+            let problem = |problem| KeyRingError::Key { kid: kid.clone(), problem };
+            if !is_kid(kid) {
+                return Err(problem("has no proper name: 1 to 64 letters, digits, `-` and `_`"));
+            }
+            if keys.iter().any(|known| known.kid == *kid) {
+                return Err(problem("is there twice: rename or remove one"));
+            }
+            let bytes =
+                URL_SAFE_NO_PAD.decode(key).map_err(|_| problem("is not base64url without padding"))?;
+            if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&bytes.len()) {
+                return Err(problem("has not between 32 and 128 bytes"));
+            }
+            keys.push(SigningKey::new(kid, &bytes));
+        }
+        let mut signers = (0..keys.len()).filter(|index| stored.keys[*index].key_use == KeyUse::Signing);
+        match (signers.next(), signers.count()) {
+            (Some(signer), 0) => Ok(Self { keys, signer }),
+            (first, more) => Err(KeyRingError::Signers(usize::from(first.is_some()) + more)),
+        }
+    }
+
+    /// The text of a file with one new key.
+    pub fn generate() -> Vec<u8> {
+        let mut bytes = [0u8; KEY_BYTES_MIN + 8];
+        SystemRandom::new().fill(&mut bytes).expect("the system's random numbers never run out");
+        let (key, kid) = bytes.split_at(KEY_BYTES_MIN);
+        let key = StoredKey {
+            kid: URL_SAFE_NO_PAD.encode(kid),
+            key_use: KeyUse::Signing,
+            key: URL_SAFE_NO_PAD.encode(key),
+        };
+        let mut text = serde_json::to_vec_pretty(&Stored { version: VERSION, keys: vec![key] })
+            .expect("strings always serialise");
+        text.push(b'\n');
+        text
+    }
+
+    /// The key that signs new tokens.
+    pub fn signer(&self) -> &SigningKey {
+        &self.keys[self.signer]
+    }
+
+    /// All keys that tokens may be signed with.
+    pub fn keys(&self) -> &[SigningKey] {
+        &self.keys
+    }
+}
+
+/// A name that needs no escaping in a token's header.
+pub(super) fn is_kid(kid: &str) -> bool {
+    (1..=KID_CHARACTERS_MAX).contains(&kid.len())
+        && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_file_has_one_key_that_signs() {
+        let ring = KeyRing::parse(&KeyRing::generate()).expect("own text");
+        assert_eq!(ring.keys().len(), 1);
+        assert_eq!(ring.signer().kid(), ring.keys()[0].kid());
+        assert!(!format!("{ring:?}").contains("hmac"));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let key = |kid: &str, key_use: &str, key: &str| {
+            format!(r#"{{"kid":"{kid}","use":"{key_use}","key":"{key}"}}"#)
+        };
+        let good = "A".repeat(43);
+        for (keys, expected) in [
+            (String::new(), "0 keys"),
+            (key("a", "verify-only", &good), "0 keys"),
+            (format!("{},{}", key("a", "signing", &good), key("b", "signing", &good)), "2 keys"),
+            (format!("{},{}", key("a", "signing", &good), key("a", "verify-only", &good)), "there twice"),
+            (key("a b", "signing", &good), "no proper name"),
+            (key("a", "signing", "abc"), "bytes"),
+            (key("a", "signing", "!!"), "base64url"),
+            (key("a", "both", &good), "no file of signing keys"),
+        ] {
+            let error = KeyRing::parse(format!(r#"{{"version":1,"keys":[{keys}]}}"#).as_bytes());
+            let error = error.expect_err("unusable").to_string();
+            assert!(error.contains(expected), "{keys}: {error}");
+        }
+        assert!(matches!(KeyRing::parse(br#"{"version":9,"keys":[]}"#), Err(KeyRingError::Version(9))));
+    }
+
+    #[test]
+    fn a_rotation_has_one_signer_and_keeps_the_others_for_verifying() {
+        let keys = ["old", "new", "next"].map(|kid| {
+            let key_use = if kid == "new" { "signing" } else { "verify-only" };
+            format!(r#"{{"kid":"{kid}","use":"{key_use}","key":"{}"}}"#, "k".repeat(44 - 1))
+        });
+        let ring = KeyRing::parse(format!(r#"{{"version":1,"keys":[{}]}}"#, keys.join(",")).as_bytes());
+        let ring = ring.expect("a rotation");
+        assert_eq!((ring.signer().kid(), ring.keys().len()), ("new", 3));
+    }
+}

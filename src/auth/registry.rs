@@ -1,0 +1,142 @@
+//! All apps, found by id or by key.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::app::{App, AppId};
+
+/// Version of the apps file.
+const VERSION: u32 = 1;
+
+/// Why a text is no registry.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Not the JSON that is expected.
+    #[error("it is not a registry of apps: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Written by a newer version.
+    #[error("it has format version {0}, this Forebay knows {VERSION}: upgrade, or restore the file")]
+    Version(u32),
+    /// Two apps share an id or a key.
+    #[error("the apps `{0}` and `{1}` have the same {2}: remove one of them")]
+    Duplicate(String, String, &'static str),
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    version: u32,
+    apps: Vec<App>,
+}
+
+#[derive(Serialize)]
+struct Storing<'a> {
+    version: u32,
+    apps: &'a [App],
+}
+
+/// The apps of a fleet; looked up by id (tokens) and by key (credentials).
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    apps: Vec<App>,
+    by_id: HashMap<AppId, usize>,
+    by_key: HashMap<String, usize>,
+}
+
+impl Registry {
+    /// Reads what [`Self::to_json`] wrote.
+    pub fn parse(text: &[u8]) -> Result<Self, RegistryError> {
+        let stored: Stored = serde_json::from_slice(text)?;
+        if stored.version != VERSION {
+            return Err(RegistryError::Version(stored.version));
+        }
+        let mut registry = Self::default();
+        for app in stored.apps {
+            registry.insert(app)?;
+        }
+        Ok(registry)
+    }
+
+    /// The file's text.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(&Storing { version: VERSION, apps: &self.apps })
+            .expect("strings and numbers always serialise");
+        text.push(b'\n');
+        text
+    }
+
+    /// Adds an app.
+    pub fn insert(&mut self, app: App) -> Result<(), RegistryError> {
+        let index = self.apps.len();
+        let twin = |other: usize, what| {
+            Err(RegistryError::Duplicate(self.apps[other].name.clone(), app.name.clone(), what))
+        };
+        if let Some(other) = self.by_id.get(&app.id) {
+            return twin(*other, "id");
+        }
+        if let Some(other) = self.by_key.get(&app.api_key.0) {
+            return twin(*other, "API key");
+        }
+        self.by_id.insert(app.id, index);
+        self.by_key.insert(app.api_key.0.clone(), index);
+        self.apps.push(app);
+        Ok(())
+    }
+
+    /// All apps, in the order they were made.
+    pub fn apps(&self) -> &[App] {
+        &self.apps
+    }
+
+    /// The app with this id.
+    pub fn app(&self, id: AppId) -> Option<&App> {
+        self.by_id.get(&id).map(|index| &self.apps[*index])
+    }
+
+    /// The app with this id, to change all of it but its id and key.
+    pub fn app_mut(&mut self, id: AppId) -> Option<&mut App> {
+        self.by_id.get(&id).map(|index| &mut self.apps[*index])
+    }
+
+    /// The app with this key.
+    pub fn app_by_key(&self, key: &str) -> Option<&App> {
+        self.by_key.get(key).map(|index| &self.apps[*index])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apps_come_back_as_they_were_stored() {
+        let mut registry = Registry::default();
+        let (mut app, _) = App::create("one");
+        app.allowed_origins.push("https://example.com".into());
+        app.events_per_second = Some(5);
+        registry.insert(app.clone()).expect("new");
+        registry.insert(App::create("two").0).expect("new");
+        let read = Registry::parse(&registry.to_json()).expect("own text");
+        assert_eq!(read.apps(), registry.apps());
+        assert_eq!(read.app(app.id), Some(&app));
+        assert_eq!(read.app_by_key(&app.api_key.0), Some(&app));
+        assert_eq!(read.app_by_key("other"), None);
+    }
+
+    #[test]
+    fn twins_unknown_fields_and_other_versions_are_refused_by_name() {
+        let mut registry = Registry::default();
+        let (app, _) = App::create("one");
+        registry.insert(app.clone()).expect("new");
+        let twin = App { name: "two".into(), ..app.clone() };
+        assert!(registry.insert(twin).is_err_and(|e| e.to_string().contains("`one` and `two`")));
+        let same_key = App { name: "two".into(), id: App::create("x").0.id, ..app };
+        assert!(registry.insert(same_key).is_err_and(|e| e.to_string().contains("API key")));
+        assert!(matches!(Registry::parse(br#"{"version":2,"apps":[]}"#), Err(RegistryError::Version(2))));
+        for text in ["", "{}", "[]", r#"{"version":1,"apps":[{"name":"x"}]}"#] {
+            assert!(matches!(Registry::parse(text.as_bytes()), Err(RegistryError::Malformed(_))), "{text}");
+        }
+        let text = String::from_utf8(registry.to_json()).expect("JSON").replace("\"name\"", "\"nome\"");
+        assert!(matches!(Registry::parse(text.as_bytes()), Err(RegistryError::Malformed(_))));
+    }
+}

@@ -1,0 +1,158 @@
+//! All events accepted in one turn of a reactor, as records back to back.
+
+use bytes::{Bytes, BytesMut};
+
+use super::record::{Record, mark_lenient};
+
+/// Memory is taken in pieces of this size; each serves many turns.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// The batch in the making.
+#[derive(Debug, Default)]
+pub struct TurnBatch {
+    records: BytesMut,
+    events: u32,
+    room_bytes: usize,
+}
+
+/// Where an event lies in the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    start: usize,
+    payload_start: usize,
+    end: usize,
+}
+
+/// How full the batch was at some point.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    bytes: usize,
+    events: u32,
+}
+
+impl TurnBatch {
+    /// Begins a turn in which at most `room_bytes` of records can be taken over.
+    pub fn begin(&mut self, room_bytes: usize) {
+        assert!(self.events == 0, "the batch of the turn before was taken");
+        self.room_bytes = room_bytes;
+    }
+
+    /// Whether records of `bytes` still have room.
+    pub fn fits(&self, bytes: usize) -> bool {
+        self.records.len() + bytes <= self.room_bytes
+    }
+
+    /// Number of events so far.
+    pub fn events(&self) -> u32 {
+        self.events
+    }
+
+    /// How full the batch is, for [`Self::truncate`].
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.records.len(), events: self.events }
+    }
+
+    /// Takes back everything since `mark`.
+    pub fn truncate(&mut self, mark: Mark) {
+        self.records.truncate(mark.bytes);
+        self.events = mark.events;
+    }
+
+    /// Bytes of records since `mark`.
+    pub fn bytes_since(&self, mark: Mark) -> usize {
+        self.records.len() - mark.bytes
+    }
+
+    /// Appends an event: its payload is copied here, once on its way through the reactor.
+    pub fn append(&mut self, record: &Record<'_>) -> Placed {
+        let bytes = record.encoded_bytes();
+        if self.records.capacity() - self.records.len() < bytes {
+            self.records.reserve(bytes.max(PIECE_BYTES));
+        }
+        let start = self.records.len();
+        record.encode(&mut self.records);
+        self.events += 1;
+        let end = self.records.len();
+        Placed { start, payload_start: end - record.payload.len(), end }
+    }
+
+    /// The copy of an event's payload.
+    pub fn payload(&self, placed: Placed) -> &[u8] {
+        &self.records[placed.payload_start..placed.end]
+    }
+
+    /// Marks an event as lenient after the fact.
+    pub fn mark_lenient(&mut self, placed: Placed) {
+        mark_lenient(&mut self.records[placed.start..placed.end]);
+    }
+
+    /// Ends the turn: its events and their number.
+    pub fn take(&mut self) -> (u32, Bytes) {
+        (std::mem::take(&mut self.events), self.records.split().freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EventKind, Records};
+    use uuid::Uuid;
+
+    fn record(payload: &[u8]) -> Record<'_> {
+        Record {
+            kind: EventKind::Event,
+            lenient: false,
+            received_us: 1,
+            app: Uuid::nil(),
+            id: Uuid::nil(),
+            traceparent: None,
+            payload,
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_no_trace() {
+        let mut batch = TurnBatch::default();
+        batch.begin(1000);
+        batch.append(&record(b"{\"a\":1}"));
+        let mark = batch.mark();
+        let placed = batch.append(&record(b"broken"));
+        assert_eq!(batch.payload(placed), b"broken");
+        batch.truncate(mark);
+        let placed = batch.append(&record(b"{}"));
+        batch.mark_lenient(placed);
+        let (events, bytes) = batch.take();
+        let read: Vec<_> = Records::new(&bytes).map(|r| r.expect("own records")).collect();
+        assert_eq!((events, read.len()), (2, 2));
+        assert_eq!((read[0].payload, read[0].lenient), (&b"{\"a\":1}"[..], false));
+        assert_eq!((read[1].payload, read[1].lenient), (&b"{}"[..], true));
+        assert_eq!(batch.events(), 0);
+    }
+
+    #[test]
+    fn room_is_what_the_turn_began_with_less_what_was_taken() {
+        let mut batch = TurnBatch::default();
+        batch.begin(100);
+        let bytes = record(b"{}").encoded_bytes();
+        assert!(batch.fits(100) && !batch.fits(101));
+        batch.append(&record(b"{}"));
+        assert!(batch.fits(100 - bytes) && !batch.fits(101 - bytes));
+    }
+
+    #[test]
+    fn a_piece_of_memory_serves_many_turns() {
+        let mut batch = TurnBatch::default();
+        let mut taken = Vec::new();
+        for _ in 0..100 {
+            batch.begin(usize::MAX);
+            batch.append(&record(b"{}"));
+            taken.push(batch.take().1);
+        }
+        let pieces: std::collections::HashSet<_> = taken
+            .windows(2)
+            .filter(|pair| pair[0].as_ptr_range().end != pair[1].as_ptr())
+            .map(|p| p[1].as_ptr())
+            .collect();
+        assert!(pieces.is_empty(), "one hundred small turns fit one piece");
+    }
+}
