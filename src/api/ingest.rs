@@ -1,0 +1,219 @@
+//! The second look: the body is complete.
+
+use std::fmt::Write;
+use std::ops::Range;
+
+use uuid::Uuid;
+
+use super::code::Code;
+use super::judge::{Purpose, Ticket};
+use super::oauth;
+use super::second_looks::AppLooks;
+use super::service::{Accepted, AcceptedBody, Moment, Outcome, Refusal, Service};
+use crate::event::{
+    BATCH_ITEMS_MAX, Checked, EventKind, NotABatch, NotAnEvent, Record, TurnBatch, item_id, split_array,
+    split_lines,
+};
+
+/// The items of a batch that were refused.
+type Rejected = Vec<(usize, Code)>;
+
+impl Service {
+    /// Judges a complete body; it is written over. What is accepted lies in `batch` afterwards, what is not leaves no trace there.
+    pub fn complete(
+        &mut self,
+        ticket: Ticket,
+        body: &mut [u8],
+        batch: &mut TurnBatch,
+        moment: Moment,
+    ) -> Outcome {
+        match ticket.purpose {
+            Purpose::Event => self.complete_event(ticket, body, batch, moment),
+            Purpose::Array | Purpose::Lines => self.complete_batch(ticket, body, batch, moment),
+            Purpose::Grant => self.complete_grant(ticket, body, moment),
+        }
+    }
+
+    fn complete_event(
+        &mut self,
+        ticket: Ticket,
+        body: &mut [u8],
+        batch: &mut TurnBatch,
+        moment: Moment,
+    ) -> Outcome {
+        let id = ticket.event_id.unwrap_or_else(|| self.ids.next(crate::clock::ms(moment.wall)));
+        let mark = batch.mark();
+        match self.append(&ticket, id, body, batch, moment) {
+            Ok(()) => Outcome::Accepted(Accepted {
+                events: 1,
+                level: ticket.ack,
+                body: AcceptedBody::One(id),
+                request: ticket.request,
+            }),
+            Err(code) => {
+                batch.truncate(mark);
+                Outcome::Answer(self.refuse(code.into(), ticket.request, moment))
+            }
+        }
+    }
+
+    /// Appends one event and checks it; on an error the caller takes it back.
+    fn append(
+        &mut self,
+        ticket: &Ticket,
+        id: Uuid,
+        body: &mut [u8],
+        batch: &mut TurnBatch,
+        moment: Moment,
+    ) -> Result<(), Code> {
+        let record = Record {
+            kind: EventKind::Event,
+            lenient: false,
+            received_us: crate::clock::us(moment.wall),
+            app: ticket.app.0,
+            id,
+            traceparent: ticket.traceparent.as_ref(),
+            payload: body,
+        };
+        let bytes = record.encoded_bytes();
+        if bytes > self.options.record_bytes_max {
+            return Err(Code::TooLarge);
+        }
+        if !batch.fits(bytes) {
+            return Err(Code::Overloaded);
+        }
+        let placed = batch.append(&record);
+        let mut looks = AppLooks { looks: &mut self.looks, app: ticket.app, now: moment.now };
+        match self.checker.check_object(batch.payload(placed), body, &mut looks) {
+            Ok(Checked::Strict) => Ok(()),
+            Ok(Checked::Lenient) => {
+                batch.mark_lenient(placed);
+                Ok(())
+            }
+            Err(NotAnEvent::Empty) => Err(Code::EmptyBody),
+            Err(NotAnEvent::NotAnObject) => Err(Code::NotAnObject),
+            Err(NotAnEvent::Invalid) => Err(Code::InvalidJson),
+            Err(NotAnEvent::NoSecondLook) => Err(Code::RateLimited),
+        }
+    }
+
+    fn complete_batch(
+        &mut self,
+        ticket: Ticket,
+        body: &mut [u8],
+        batch: &mut TurnBatch,
+        moment: Moment,
+    ) -> Outcome {
+        let mut items = std::mem::take(&mut self.items);
+        let split = match ticket.purpose {
+            Purpose::Lines => split_lines(body, &mut items),
+            _ => split_array(body, &mut items),
+        };
+        let outcome = match split {
+            Ok(()) if items.is_empty() => Err(Refusal::from(Code::EmptyBatch)),
+            Ok(()) => self.complete_items(&ticket, body, &items, batch, moment),
+            Err(NotABatch::Invalid) if body.trim_ascii().is_empty() => Err(Code::EmptyBody.into()),
+            Err(NotABatch::Invalid) => {
+                Err(Refusal { detail: "A batch is a JSON array of objects.", ..Code::InvalidJson.into() })
+            }
+            Err(NotABatch::TooManyItems) => {
+                const DETAIL: &str = "The batch holds more than 10000 items.";
+                const { assert!(BATCH_ITEMS_MAX == 10_000, "as DETAIL says") };
+                Err(Refusal { detail: DETAIL, ..Code::TooLarge.into() })
+            }
+        };
+        self.items = items;
+        outcome.unwrap_or_else(|refusal| Outcome::Answer(self.refuse(refusal, ticket.request, moment)))
+    }
+
+    /// Judges the items one by one; the good ones are accepted together or not at all.
+    fn complete_items(
+        &mut self,
+        ticket: &Ticket,
+        body: &mut [u8],
+        items: &[Range<usize>],
+        batch: &mut TurnBatch,
+        moment: Moment,
+    ) -> Result<Outcome, Refusal> {
+        let before = batch.mark();
+        let (mut ids, mut rejected) = (Vec::with_capacity(items.len()), Rejected::new());
+        for (index, item) in items.iter().enumerate() {
+            let mark = batch.mark();
+            let id = match ticket.event_id {
+                Some(id) => item_id(id, index),
+                None => self.ids.next(crate::clock::ms(moment.wall)),
+            };
+            let appended = if item.len() > self.options.body_bytes_max {
+                Err(Code::TooLarge)
+            } else {
+                self.append(ticket, id, &mut body[item.clone()], batch, moment)
+            };
+            match appended {
+                Ok(()) => ids.push(id),
+                Err(Code::Overloaded) => {
+                    batch.truncate(before);
+                    let events = items.len() as u64;
+                    let answer =
+                        self.answer(Code::Overloaded.into(), events, ticket.request.clone(), moment, "");
+                    return Ok(Outcome::Answer(answer));
+                }
+                Err(code) => {
+                    batch.truncate(mark);
+                    rejected.push((index, code));
+                }
+            }
+            if batch.bytes_since(before) > self.options.record_bytes_max {
+                batch.truncate(before);
+                return Err(Code::TooLarge.into());
+            }
+        }
+        for (_, code) in &rejected {
+            self.count_rejected(*code, 1);
+        }
+        let rejected_json = list(&rejected, |out, (index, code)| {
+            let _ = write!(out, r#"{{"index":{index},"code":"{}"}}"#, code.as_str());
+        });
+        if ids.is_empty() {
+            let all_are_values = rejected.iter().all(|(_, code)| *code == Code::NotAnObject);
+            let code = if all_are_values { Code::NotAnObject } else { Code::InvalidJson };
+            let refusal = Refusal { detail: "No item of the batch is a valid event.", ..code.into() };
+            let extensions = format!(r#","rejected":{rejected_json}"#);
+            // The items are counted above, each with its own code.
+            return Ok(Outcome::Answer(self.answer(refusal, 0, ticket.request.clone(), moment, &extensions)));
+        }
+        let ids_json = list(&ids, |out, id| {
+            let _ = write!(out, r#""{}""#, id.hyphenated());
+        });
+        let verdict = format!(r#"{{"accepted":{},"ids":{ids_json},"rejected":{rejected_json}}}"#, ids.len());
+        Ok(Outcome::Accepted(Accepted {
+            events: u32::try_from(ids.len()).expect("at most BATCH_ITEMS_MAX"),
+            level: ticket.ack,
+            body: AcceptedBody::Batch(verdict.into()),
+            request: ticket.request.clone(),
+        }))
+    }
+
+    fn complete_grant(&mut self, ticket: Ticket, form: &[u8], moment: Moment) -> Outcome {
+        let lifetime = self.options.token_lifetime;
+        Outcome::Answer(match oauth::grant(&self.credentials, ticket.app, form, moment.wall, lifetime) {
+            Ok(response) => match ticket.request {
+                Some(request) => response.with("X-Request-Id", request.as_str()),
+                None => response,
+            },
+            Err(error) => error.response(&self.request_id(ticket.request, moment)),
+        })
+    }
+}
+
+/// A JSON array of what `write` makes of each item.
+fn list<T>(items: &[T], write: impl Fn(&mut String, &T)) -> String {
+    let mut out = String::from("[");
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write(&mut out, item);
+    }
+    out.push(']');
+    out
+}

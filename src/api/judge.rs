@@ -1,0 +1,327 @@
+//! The first look: everything that can be said when the head is complete, before a byte of the body is kept.
+
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+use super::code::Code;
+use super::oauth;
+use super::probes::Probe;
+use super::response::{RequestId, Response};
+use super::service::{Moment, Refusal, Service};
+use crate::auth::{AppId, TokenError, verify};
+use crate::config::AckLevel;
+use crate::event::{RECORD_HEAD_BYTES, Traceparent, TurnBatch};
+use crate::http::{BodyLength, Head, Method};
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Judgement {
+    /// Its body is wanted, up to `bytes_max`; then comes [`Service::complete`].
+    Take {
+        /// To be given back with the body.
+        ticket: Ticket,
+        /// Largest body.
+        bytes_max: usize,
+    },
+    /// It is answered now. Its body is passed over, or the connection ends, as the response says.
+    Answer(Response),
+}
+
+/// What is known of a request whose body is still to come.
+#[derive(Debug)]
+pub struct Ticket {
+    pub(super) purpose: Purpose,
+    pub(super) app: AppId,
+    pub(super) request: Option<RequestId>,
+    /// The client's own id for its event or batch.
+    pub(super) event_id: Option<Uuid>,
+    pub(super) ack: AckLevel,
+    pub(super) traceparent: Option<Traceparent>,
+}
+
+/// What the body is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// One event.
+    Event,
+    /// A JSON array of events.
+    Array,
+    /// NDJSON: an event a line.
+    Lines,
+    /// The form of the token endpoint.
+    Grant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Event,
+    Batch,
+    Token,
+    Probe(Probe),
+}
+
+impl Route {
+    fn of(head: &Head<'_>) -> Result<Self, Refusal> {
+        let (route, allow) = match head.path {
+            "/v1/events" => (Self::Event, "POST"),
+            "/v1/events/batch" => (Self::Batch, "POST"),
+            "/oauth/token" => (Self::Token, "POST"),
+            _ => match Probe::of(head) {
+                Some(probe) => (Self::Probe(probe), "GET, HEAD"),
+                None => return Err(Code::NotFound.into()),
+            },
+        };
+        let is_allowed = match head.method {
+            Method::Post => allow == "POST",
+            Method::Get | Method::Head => allow != "POST",
+            Method::Options | Method::Other => false,
+        };
+        if is_allowed {
+            Ok(route)
+        } else {
+            Err(Refusal { field: Some(("Allow", allow)), ..Code::MethodNotAllowed.into() })
+        }
+    }
+}
+
+impl Service {
+    /// Judges a complete head. `batch` is the turn's: what has no room is refused before it is read.
+    pub fn judge(&mut self, head: &Head<'_>, batch: &TurnBatch, moment: Moment) -> Judgement {
+        let route = match Route::of(head) {
+            Ok(Route::Probe(probe)) => {
+                return Judgement::Answer(probe.answer(&self.health, crate::clock::ms(moment.now)));
+            }
+            Ok(Route::Token) => return self.judge_grant(head, moment),
+            Ok(route) => Ok(route),
+            Err(refusal) => Err(refusal),
+        };
+        match route.and_then(|route| self.judge_ingest(route, head, batch, moment)) {
+            Ok(judgement) => judgement,
+            Err(refusal) => {
+                let close = refusal.close || !self.can_skip(head);
+                let request = head.request_id.and_then(RequestId::of);
+                Judgement::Answer(self.refuse(Refusal { close, ..refusal }, request, moment))
+            }
+        }
+    }
+
+    fn judge_ingest(
+        &self,
+        route: Route,
+        head: &Head<'_>,
+        batch: &TurnBatch,
+        moment: Moment,
+    ) -> Result<Judgement, Refusal> {
+        let bytes_max = match route {
+            Route::Event => self.options.body_bytes_max,
+            _ => self.options.batch_body_bytes_max,
+        };
+        let declared = match head.body {
+            BodyLength::None => return Err(Code::LengthRequired.into()),
+            BodyLength::Length(bytes) if bytes > bytes_max as u64 => return Err(Code::TooLarge.into()),
+            BodyLength::Length(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            BodyLength::Chunked => 0,
+        };
+        let app = self.authenticate(head, moment)?;
+        if let Some(encoding) = head.content_encoding
+            && !encoding.eq_ignore_ascii_case(b"identity")
+        {
+            let field = Some(("Accept-Encoding", "identity"));
+            return Err(Refusal { field, ..Code::UnsupportedEncoding.into() });
+        }
+        let purpose = match (route, Media::of(head.content_type)) {
+            (Route::Event, Media::Json) => Purpose::Event,
+            (Route::Batch, Media::Json) => Purpose::Array,
+            (Route::Batch, Media::Lines) => Purpose::Lines,
+            _ => return Err(Code::UnsupportedMediaType.into()),
+        };
+        let event_id = match head.event_id {
+            Some(value) => Some(parse_event_id(value)?),
+            None => None,
+        };
+        let ack = match head.ack {
+            Some(value) => parse_ack(value)?.max(self.options.ack),
+            None => self.options.ack,
+        };
+        if !batch.fits(RECORD_HEAD_BYTES + declared) {
+            return Err(Code::Overloaded.into());
+        }
+        let ticket = Ticket {
+            purpose,
+            app,
+            request: head.request_id.and_then(RequestId::of),
+            event_id,
+            ack,
+            traceparent: head.traceparent.and_then(parse_traceparent),
+        };
+        Ok(Judgement::Take { ticket, bytes_max })
+    }
+
+    fn authenticate(&self, head: &Head<'_>, moment: Moment) -> Result<AppId, Refusal> {
+        let offered = head.authorization.and_then(|value| value.split_first_chunk::<7>());
+        // RFC 9110 section 11.1: the scheme's case does not matter.
+        let token = match offered {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token.trim_ascii(),
+            _ => return Err(Code::MissingToken.into()),
+        };
+        verify(&self.credentials, token, moment.wall).map(|app| app.id).map_err(|error| {
+            let code = match error {
+                TokenError::Malformed => Code::MalformedToken,
+                TokenError::UnknownKey => Code::UnknownKey,
+                TokenError::BadSignature => Code::BadSignature,
+                TokenError::WrongAudience => Code::WrongAudience,
+                TokenError::Expired => Code::ExpiredToken,
+                TokenError::NotYetValid => Code::NotYetValid,
+                TokenError::UnknownApp => Code::UnknownApp,
+                TokenError::AppDisabled => Code::AppDisabled,
+                TokenError::Revoked => Code::RevokedCredentials,
+            };
+            code.into()
+        })
+    }
+
+    fn judge_grant(&mut self, head: &Head<'_>, moment: Moment) -> Judgement {
+        let client = match head.body {
+            BodyLength::Length(bytes) if bytes > oauth::FORM_BYTES_MAX as u64 => {
+                Err(oauth::OauthError::TooLarge)
+            }
+            BodyLength::None => Err(oauth::OauthError::InvalidRequest),
+            _ if !oauth::is_form(head.content_type) => Err(oauth::OauthError::InvalidRequest),
+            _ => oauth::client(&self.credentials, head).map(|app| app.id),
+        };
+        let request = head.request_id.and_then(RequestId::of);
+        match client {
+            Ok(app) => {
+                let ticket = Ticket {
+                    purpose: Purpose::Grant,
+                    app,
+                    request,
+                    event_id: None,
+                    ack: self.options.ack,
+                    traceparent: None,
+                };
+                Judgement::Take { ticket, bytes_max: oauth::FORM_BYTES_MAX }
+            }
+            Err(error) => {
+                let mut response = error.response(&self.request_id(request, moment));
+                response.close = !self.can_skip(head);
+                Judgement::Answer(response)
+            }
+        }
+    }
+
+    pub(super) fn request_id(&mut self, request: Option<RequestId>, moment: Moment) -> RequestId {
+        request.unwrap_or_else(|| self.ids.next(crate::clock::ms(moment.wall)).into())
+    }
+
+    /// Whether an unwanted body is worth reading to its end. Not if it is huge, and not if the client waits for our word
+    /// before it sends it: then nobody knows whether it will (RFC 9110 section 10.1.1).
+    fn can_skip(&self, head: &Head<'_>) -> bool {
+        let is_small = match head.body {
+            BodyLength::Length(bytes) => bytes <= self.skip_bytes_max() as u64,
+            BodyLength::None | BodyLength::Chunked => true,
+        };
+        is_small && !head.expects_continue
+    }
+}
+
+/// What a `Content-Type` says of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Media {
+    Json,
+    Lines,
+    Other,
+}
+
+impl Media {
+    /// Without the field it is taken for JSON: the check of the body decides anyway.
+    fn of(content_type: Option<&[u8]>) -> Self {
+        let Some(value) = content_type else { return Self::Json };
+        let essence = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        let is = |known: &[u8]| essence.eq_ignore_ascii_case(known);
+        if is(b"application/json") || is(b"text/json") {
+            return Self::Json;
+        }
+        if is(b"application/x-ndjson") || is(b"application/ndjson") || is(b"application/jsonl") {
+            return Self::Lines;
+        }
+        // RFC 6839 section 3.1: a structured syntax suffix.
+        if essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json") {
+            return Self::Json;
+        }
+        Self::Other
+    }
+}
+
+fn parse_event_id(value: &[u8]) -> Result<Uuid, Refusal> {
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.len() == uuid::fmt::Hyphenated::LENGTH)
+        .and_then(|text| Uuid::try_parse(text).ok())
+        .ok_or(Refusal::malformed("Forebay-Event-Id is not a UUID in its hyphenated form."))
+}
+
+fn parse_ack(value: &[u8]) -> Result<AckLevel, Refusal> {
+    let level = std::str::from_utf8(value).ok().and_then(|text| AckLevel::from_str(text).ok());
+    match level {
+        Some(level) if level.is_available() => Ok(level),
+        Some(_) => Err(Refusal::malformed(
+            "Forebay-Ack: this node has no journal, so it keeps only queued and confirmed.",
+        )),
+        None => Err(Refusal::malformed("Forebay-Ack is none of queued, written, synced and confirmed.")),
+    }
+}
+
+/// Trace Context section 3.2. One that breaks the rules is dropped, as section 3.2.2.2 asks; other versions are not passed on.
+fn parse_traceparent(value: &[u8]) -> Option<Traceparent> {
+    let value: &Traceparent = value.try_into().ok()?;
+    let is_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_zero = |part: &[u8]| part.iter().all(|b| *b == b'0');
+    let (trace, parent) = (&value[3..35], &value[36..52]);
+    let is_valid = value.starts_with(b"00-")
+        && value[35] == b'-'
+        && value[52] == b'-'
+        && [trace, parent, &value[53..]].into_iter().all(is_hex)
+        && !is_zero(trace)
+        && !is_zero(parent);
+    is_valid.then_some(*value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_are_known_by_their_essence() {
+        for (value, expected) in [
+            (None, Media::Json),
+            (Some("application/json"), Media::Json),
+            (Some("Application/JSON; charset=utf-8"), Media::Json),
+            (Some("application/vnd.crash+json"), Media::Json),
+            (Some("application/x-ndjson"), Media::Lines),
+            (Some("text/plain"), Media::Other),
+            (Some("application/x-www-form-urlencoded"), Media::Other),
+            (Some("+json"), Media::Other),
+            (Some(""), Media::Other),
+        ] {
+            assert_eq!(Media::of(value.map(str::as_bytes)), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_traceparent_is_passed_on_only_if_it_is_one() {
+        let good = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(parse_traceparent(good), Some(*good));
+        for bad in [
+            &b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0"[..],
+            b"00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            b"01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
+        ] {
+            assert_eq!(parse_traceparent(bad), None);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The token endpoint: the client credentials grant of OAuth 2.0 (RFC 6749 section 4.4).
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::response::{RequestId, Response, quoted};
+use crate::auth::{App, AppId, Credentials, mint};
+use crate::http::Head;
+
+/// Largest form: `grant_type`, and a scope that means nothing here.
+pub(super) const FORM_BYTES_MAX: usize = 4096;
+
+/// An error of RFC 6749 section 5.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OauthError {
+    /// Key or secret are missing or wrong.
+    InvalidClient,
+    /// The app is disabled.
+    UnauthorizedClient,
+    /// The form has no grant type, or it is repeated.
+    InvalidRequest,
+    /// Another grant than client credentials.
+    UnsupportedGrantType,
+    /// The form is larger than any that makes sense.
+    TooLarge,
+}
+
+impl OauthError {
+    pub(super) fn response(self, request: &RequestId) -> Response {
+        let (status, error, description) = match self {
+            Self::InvalidClient => {
+                (401, "invalid_client", "Send the API key and the secret with HTTP Basic authentication.")
+            }
+            Self::UnauthorizedClient => (403, "unauthorized_client", "The app is disabled."),
+            Self::InvalidRequest => (
+                400,
+                "invalid_request",
+                "Send one grant_type=client_credentials as application/x-www-form-urlencoded.",
+            ),
+            Self::UnsupportedGrantType => {
+                (400, "unsupported_grant_type", "The only grant_type is client_credentials.")
+            }
+            Self::TooLarge => (413, "invalid_request", "The form is too large."),
+        };
+        let body = format!(
+            r#"{{"error":"{error}","error_description":"{description}","request_id":{}}}"#,
+            quoted(request.as_str())
+        );
+        let response = no_store(status, body).with("X-Request-Id", request.as_str());
+        match self {
+            Self::InvalidClient => {
+                response.with("WWW-Authenticate", r#"Basic realm="forebay", charset="UTF-8""#)
+            }
+            _ => response,
+        }
+    }
+}
+
+/// Who asks, by HTTP Basic (RFC 7617): the key as user, the secret as password.
+pub(super) fn client<'a>(credentials: &'a Credentials, head: &Head<'_>) -> Result<&'a App, OauthError> {
+    let offered = head.authorization.and_then(|value| value.split_first_chunk::<6>());
+    let Some((scheme, encoded)) = offered else { return Err(OauthError::InvalidClient) };
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return Err(OauthError::InvalidClient);
+    }
+    let decoded = STANDARD.decode(encoded.trim_ascii()).map_err(|_| OauthError::InvalidClient)?;
+    let colon = decoded.iter().position(|b| *b == b':').ok_or(OauthError::InvalidClient)?;
+    let (key, secret) = (&decoded[..colon], &decoded[colon + 1..]);
+    let app = std::str::from_utf8(key).ok().and_then(|key| credentials.registry.app_by_key(key));
+    match app {
+        Some(app) if app.secret_sha256.matches(secret) && app.enabled => Ok(app),
+        Some(app) if app.secret_sha256.matches(secret) => Err(OauthError::UnauthorizedClient),
+        _ => Err(OauthError::InvalidClient),
+    }
+}
+
+/// Whether a `Content-Type` is a form; without one, it is taken for a form.
+pub(super) fn is_form(content_type: Option<&[u8]>) -> bool {
+    content_type.is_none_or(|value| {
+        let essence = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    })
+}
+
+/// The answer to a client that proved itself when the head came.
+pub(super) fn grant(
+    credentials: &Credentials,
+    app: AppId,
+    form: &[u8],
+    wall: Duration,
+    lifetime: Duration,
+) -> Result<Response, OauthError> {
+    let mut grants = form_urlencoded::parse(form).filter(|(name, _)| name == "grant_type");
+    match (grants.next(), grants.next()) {
+        (Some((_, grant)), None) if grant == "client_credentials" => {}
+        (Some(_), None) => return Err(OauthError::UnsupportedGrantType),
+        _ => return Err(OauthError::InvalidRequest),
+    }
+    // Between head and body the app may have been removed or disabled.
+    let app = credentials.registry.app(app).ok_or(OauthError::InvalidClient)?;
+    if !app.enabled {
+        return Err(OauthError::UnauthorizedClient);
+    }
+    let token = mint(&credentials.keys, app, wall, lifetime);
+    let seconds = lifetime.as_secs();
+    Ok(no_store(200, format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{seconds}}}"#)))
+}
+
+/// RFC 6749 section 5.1 asks for both fields.
+fn no_store(status: u16, body: String) -> Response {
+    Response::json(status, body.into_bytes()).with("Cache-Control", "no-store").with("Pragma", "no-cache")
+}

@@ -1,0 +1,33 @@
+//! The health probes on the public listener, for balancers that check the port they send to.
+
+use super::response::Response;
+use crate::http::Head;
+use crate::telemetry::{Health, verdict_json};
+
+/// Which probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// `/livez`: does the process work at all?
+    Live,
+    /// `/readyz`, and `/healthz` for those who know that name: should it get traffic?
+    Ready,
+}
+
+impl Probe {
+    pub(super) fn of(head: &Head<'_>) -> Option<Self> {
+        match head.path {
+            "/livez" => Some(Self::Live),
+            "/readyz" | "/healthz" => Some(Self::Ready),
+            _ => None,
+        }
+    }
+
+    pub(super) fn answer(self, health: &Health, now_ms: u64) -> Response {
+        let verdict = match self {
+            Self::Live => health.live(now_ms),
+            Self::Ready => health.ready(now_ms),
+        };
+        let (status, body) = verdict_json(verdict);
+        Response::json(status, body.into_bytes()).with("Cache-Control", "no-store")
+    }
+}

@@ -1,0 +1,253 @@
+//! One reactor's view of the API, and what it gives back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::code::Code;
+use super::response::{RequestId, Response, problem};
+use super::second_looks::SecondLooks;
+use crate::auth::{Credentials, SharedCredentials};
+use crate::config::AckLevel;
+use crate::event::{EventIds, JsonChecker, RECORD_BYTES_EXTRA_MAX};
+use crate::http::Violation;
+use crate::telemetry::{CoreMetrics, Health};
+
+/// The clocks, as the driver read them for this turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment {
+    /// Monotonic.
+    pub now: Duration,
+    /// Since the Unix epoch.
+    pub wall: Duration,
+}
+
+/// What the API is configured with.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceOptions {
+    /// Largest body of one event, and largest item of a batch.
+    pub body_bytes_max: usize,
+    /// Largest body of a batch.
+    pub batch_body_bytes_max: usize,
+    /// Largest sum of records of one request: more could never be taken over.
+    pub record_bytes_max: usize,
+    /// The level that releases a 202, unless the request asks for a stronger one.
+    pub ack: AckLevel,
+    /// Lifetime of tokens.
+    pub token_lifetime: Duration,
+}
+
+/// Events of one request, in the turn's batch; the 202 waits for their level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// How many.
+    pub events: u32,
+    /// What the 202 waits for.
+    pub level: AckLevel,
+    /// The body of the 202.
+    pub body: AcceptedBody,
+    /// The client's name for its request, to be echoed.
+    pub request: Option<RequestId>,
+}
+
+/// What a 202 says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AcceptedBody {
+    /// The one event's id.
+    One(Uuid),
+    /// The batch's verdict, a JSON object.
+    Batch(Box<str>),
+}
+
+/// The body of the 202 for one event, in place.
+pub fn one_body(id: Uuid) -> [u8; ONE_BODY_BYTES] {
+    let mut body = *br#"{"id":"00000000-0000-0000-0000-000000000000"}"#;
+    id.hyphenated().encode_lower(&mut body[7..ONE_BODY_BYTES - 2]);
+    body
+}
+
+const ONE_BODY_BYTES: usize = uuid::fmt::Hyphenated::LENGTH + 9;
+
+/// What a complete request came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Its events are in the turn's batch.
+    Accepted(Accepted),
+    /// It is answered at once.
+    Answer(Response),
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    pub(super) code: Code,
+    pub(super) detail: &'static str,
+    /// A header field that goes with it.
+    pub(super) field: Option<(&'static str, &'static str)>,
+    pub(super) close: bool,
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self { code, detail: code.advice(), field: None, close: false }
+    }
+}
+
+impl Refusal {
+    pub(super) fn malformed(detail: &'static str) -> Self {
+        Self { detail, ..Code::MalformedRequest.into() }
+    }
+}
+
+/// Judges the requests of one reactor.
+#[derive(Debug)]
+pub struct Service {
+    pub(super) options: ServiceOptions,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) health: Arc<Health>,
+    pub(super) ids: EventIds,
+    pub(super) checker: JsonChecker,
+    pub(super) looks: SecondLooks,
+    pub(super) items: Vec<std::ops::Range<usize>>,
+    shared: Arc<SharedCredentials>,
+    version: u64,
+    metrics: Arc<CoreMetrics>,
+}
+
+impl Service {
+    /// A service with the newest credentials.
+    pub fn new(
+        options: ServiceOptions,
+        shared: Arc<SharedCredentials>,
+        health: Arc<Health>,
+        metrics: Arc<CoreMetrics>,
+    ) -> Self {
+        Self {
+            options,
+            // The version first: a snapshot that is newer than its version is only loaded once more.
+            version: shared.version(),
+            credentials: shared.newest(),
+            health,
+            ids: EventIds::default(),
+            checker: JsonChecker::default(),
+            looks: SecondLooks::default(),
+            items: Vec::new(),
+            shared,
+            metrics,
+        }
+    }
+
+    /// Once a turn: takes the newest credentials, if they have changed.
+    pub fn refresh(&mut self) {
+        let version = self.shared.version();
+        if version != self.version {
+            self.version = version;
+            self.credentials = self.shared.newest();
+        }
+    }
+
+    /// Whether any single event could be taken over in a queue with `room_bytes`.
+    pub fn has_room(&self, room_bytes: usize) -> bool {
+        room_bytes >= RECORD_BYTES_EXTRA_MAX + self.options.body_bytes_max
+    }
+
+    /// Bytes of an unwanted body that are read to keep the connection.
+    pub fn skip_bytes_max(&self) -> usize {
+        self.options.batch_body_bytes_max
+    }
+
+    /// The answer to bytes that break the rules; the connection ends.
+    pub fn violation(&mut self, violation: Violation, moment: Moment) -> Response {
+        let refusal = match violation {
+            Violation::Malformed(detail) => Refusal::malformed(detail),
+            Violation::TargetTooLong => Code::TargetTooLong.into(),
+            Violation::HeadTooLarge => Code::HeadTooLarge.into(),
+            Violation::BodyTooLarge => Code::TooLarge.into(),
+        };
+        self.refuse(Refusal { close: true, ..refusal }, None, moment)
+    }
+
+    /// The answer to a client that ended its stream inside of a request.
+    pub fn cut_short(&mut self, moment: Moment) -> Response {
+        let refusal = Refusal::malformed("The connection ended inside of the request.");
+        self.refuse(Refusal { close: true, ..refusal }, None, moment)
+    }
+
+    /// The answer to a client that is too slow; the connection ends.
+    pub fn timed_out(&mut self, in_head: bool, moment: Moment) -> Response {
+        let code = if in_head { Code::HeadTimeout } else { Code::BodyTimeout };
+        self.refuse(Refusal { close: true, ..code.into() }, None, moment)
+    }
+
+    /// The answer to a connection beyond the cap.
+    pub fn too_many_connections(&mut self, moment: Moment) -> Response {
+        let detail = "The node has as many connections as it takes.";
+        self.refuse(Refusal { close: true, detail, ..Code::Overloaded.into() }, None, moment)
+    }
+
+    /// The answer to a request whose events could not be handed over after all.
+    pub fn overloaded(&mut self, accepted: Accepted, moment: Moment) -> Response {
+        self.answer(Code::Overloaded.into(), accepted.events.into(), accepted.request, moment, "")
+    }
+
+    /// The answer to a request whose events were accepted, but have only `reached` a lower level.
+    pub fn ack_timeout(&mut self, accepted: Accepted, reached: AckLevel, moment: Moment) -> Response {
+        // The members of the 202 that was not given.
+        let members = match &accepted.body {
+            AcceptedBody::One(id) => format!(r#""id":"{id}""#),
+            AcceptedBody::Batch(body) => body[1..body.len() - 1].to_owned(),
+        };
+        let extensions = format!(r#","level":"{reached}",{members}"#);
+        // Not a rejection: the events stay accepted.
+        self.answer(Code::AckTimeout.into(), 0, accepted.request, moment, &extensions)
+            .with("Forebay-Ack", reached.as_str())
+    }
+
+    /// Refuses a request whose events are not known: it counts as one.
+    pub(super) fn refuse(
+        &mut self,
+        refusal: Refusal,
+        request: Option<RequestId>,
+        moment: Moment,
+    ) -> Response {
+        self.answer(refusal, 1, request, moment, "")
+    }
+
+    /// Makes the answer to a refusal and counts `events` rejected for it.
+    pub(super) fn answer(
+        &mut self,
+        refusal: Refusal,
+        events: u64,
+        request: Option<RequestId>,
+        moment: Moment,
+        extensions: &str,
+    ) -> Response {
+        let Refusal { code, detail, field, close } = refusal;
+        if events > 0 {
+            self.count_rejected(code, events);
+        }
+        let fresh = self.ids.next(crate::clock::ms(moment.wall));
+        let request = request.unwrap_or_else(|| fresh.into());
+        let mut response = problem(code, detail, &request, extensions);
+        response.close = close;
+        response.fields.extend(field.map(|(name, value)| (name, value.as_bytes().to_vec())));
+        match code.status() {
+            // RFC 6750 section 3.1: no error code where no token was sent.
+            401 if code == Code::MissingToken => {
+                response.with("WWW-Authenticate", r#"Bearer realm="forebay""#)
+            }
+            401 => response.with(
+                "WWW-Authenticate",
+                format!(r#"Bearer realm="forebay", error="invalid_token", error_description="{detail}""#),
+            ),
+            // Jittered by random bits of the id, so that clients do not come back all at once.
+            429 | 503 => response.with("Retry-After", (1 + fresh.as_bytes()[15] % 4).to_string()),
+            _ => response,
+        }
+    }
+
+    pub(super) fn count_rejected(&self, code: Code, events: u64) {
+        self.metrics.count_rejected(code.index(), events);
+    }
+}
