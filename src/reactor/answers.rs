@@ -1,0 +1,211 @@
+//! The answers of one connection, in the order of its requests.
+
+use std::collections::VecDeque;
+
+use crate::api::{Accepted, AcceptedBody, Response, one_body};
+use crate::http::{Answer, CONTINUE, DateHeader, Head, Method, Persistence};
+use crate::telemetry::CoreMetrics;
+
+/// Most requests of a connection that wait for their answers; past it nothing more is read from it.
+pub const ANSWERS_MAX: usize = 16;
+/// Answers are sent in pieces of about this size.
+const SEND_BYTES_TARGET: usize = 64 << 10;
+
+/// What a request's head says about the form of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) is_head: bool,
+    pub(super) persistence: Persistence,
+}
+
+impl Shape {
+    pub(super) fn of(head: &Head<'_>) -> Self {
+        let persistence = match (head.keep_alive, head.is_http10) {
+            (false, _) => Persistence::Close,
+            (true, false) => Persistence::KeepAlive,
+            (true, true) => Persistence::KeepAliveHttp10,
+        };
+        Self { is_head: head.method == Method::Head, persistence }
+    }
+
+    /// For answers to what was no request.
+    pub(super) fn last() -> Self {
+        Self { is_head: false, persistence: Persistence::Close }
+    }
+
+    pub(super) fn is_last(self) -> bool {
+        self.persistence == Persistence::Close
+    }
+}
+
+/// One answer, or the place of one.
+#[derive(Debug)]
+enum Slot {
+    /// `100 Continue`.
+    Continue,
+    /// Complete.
+    Response(Box<Response>, Shape),
+    /// A 202 that waits for its level, or may go.
+    Accepted { accepted: Accepted, shape: Shape, granted: bool },
+}
+
+impl Slot {
+    fn is_ready(&self) -> bool {
+        !matches!(self, Self::Accepted { granted: false, .. })
+    }
+}
+
+/// A bounded ring of answers. Each has a number that only grows, so that a waiter finds its answer again.
+///
+/// A connection without requests holds no memory for it: rings come from, and go back to, [`SpareRings`].
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    slots: VecDeque<Slot>,
+    first: u32,
+}
+
+impl Answers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.slots.len() >= ANSWERS_MAX
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.slots.front().is_some_and(Slot::is_ready)
+    }
+
+    pub(super) fn push_continue(&mut self, spares: &mut SpareRings) {
+        self.push(Slot::Continue, spares);
+    }
+
+    pub(super) fn push_response(&mut self, response: Response, shape: Shape, spares: &mut SpareRings) {
+        self.push(Slot::Response(Box::new(response), shape), spares);
+    }
+
+    /// Pushes the place of a 202; returns its number.
+    pub(super) fn push_accepted(&mut self, accepted: Accepted, shape: Shape, spares: &mut SpareRings) -> u32 {
+        self.push(Slot::Accepted { accepted, shape, granted: false }, spares)
+    }
+
+    fn push(&mut self, slot: Slot, spares: &mut SpareRings) -> u32 {
+        if self.slots.capacity() == 0 {
+            self.slots = spares.take();
+        }
+        self.slots.push_back(slot);
+        self.first.wrapping_add(u32::try_from(self.slots.len() - 1).expect("a handful"))
+    }
+
+    /// The 202 with this number may go.
+    pub(super) fn grant(&mut self, number: u32) {
+        match self.slot(number) {
+            Slot::Accepted { granted, .. } => *granted = true,
+            other => panic!("a waiter's answer was {other:?}"),
+        }
+    }
+
+    /// Replaces the 202 with this number by what `refuse` makes of it.
+    pub(super) fn refuse(&mut self, number: u32, refuse: impl FnOnce(Accepted) -> Response) {
+        let slot = self.slot(number);
+        // Taken out for a moment: the response is made of what the 202 would have said.
+        let Slot::Accepted { accepted, shape, .. } = std::mem::replace(slot, Slot::Continue) else {
+            panic!("a waiter's answer is a 202")
+        };
+        *slot = Slot::Response(Box::new(refuse(accepted)), shape);
+    }
+
+    fn slot(&mut self, number: u32) -> &mut Slot {
+        let index = number.wrapping_sub(self.first) as usize;
+        self.slots.get_mut(index).expect("an answer stays until it was sent")
+    }
+
+    /// Writes all answers that may go, in order, up to a piece's size; returns whether the last one ends the connection.
+    pub(super) fn write_ready(
+        &mut self,
+        out: &mut Vec<u8>,
+        date: &DateHeader,
+        metrics: &CoreMetrics,
+        spares: &mut SpareRings,
+    ) -> bool {
+        let (mut granted, mut is_last) = (0, false);
+        while out.len() < SEND_BYTES_TARGET && !is_last && self.is_ready() {
+            let slot = self.slots.pop_front().expect("just looked at");
+            self.first = self.first.wrapping_add(1);
+            match slot {
+                Slot::Continue => out.extend_from_slice(CONTINUE),
+                Slot::Response(response, shape) => {
+                    metrics.count_answer(response.status);
+                    is_last = shape.is_last();
+                    write_response(&response, shape, date, out);
+                }
+                Slot::Accepted { accepted, shape, .. } => {
+                    granted += 1;
+                    is_last = shape.is_last();
+                    write_accepted(&accepted, shape, date, out);
+                }
+            }
+        }
+        metrics.count_accepted_answers(granted);
+        if self.slots.is_empty() {
+            spares.give_back(std::mem::take(&mut self.slots));
+        }
+        is_last
+    }
+}
+
+fn write_response(response: &Response, shape: Shape, date: &DateHeader, out: &mut Vec<u8>) {
+    let fields: Vec<(&'static str, &[u8])> =
+        response.fields.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+    let answer = Answer {
+        status: response.status,
+        content_type: response.content_type,
+        fields: &fields,
+        body: &response.body,
+        is_head: shape.is_head,
+        persistence: shape.persistence,
+    };
+    answer.write(date, out);
+}
+
+fn write_accepted(accepted: &Accepted, shape: Shape, date: &DateHeader, out: &mut Vec<u8>) {
+    let one;
+    let body = match &accepted.body {
+        AcceptedBody::One(id) => {
+            one = one_body(*id);
+            &one[..]
+        }
+        AcceptedBody::Batch(body) => body.as_bytes(),
+    };
+    let request = accepted.request.as_ref().map_or("", |id| id.as_str());
+    let fields = [("Forebay-Ack", accepted.level.as_str().as_bytes()), ("X-Request-Id", request.as_bytes())];
+    let answer = Answer {
+        status: 202,
+        content_type: Some("application/json"),
+        fields: if accepted.request.is_some() { &fields } else { &fields[..1] },
+        body,
+        is_head: shape.is_head,
+        persistence: shape.persistence,
+    };
+    answer.write(date, out);
+}
+
+/// Rings that no connection needs now.
+#[derive(Debug, Default)]
+pub(super) struct SpareRings(Vec<VecDeque<Slot>>);
+
+impl SpareRings {
+    /// More than this many are given back to the allocator.
+    const SPARES_MAX: usize = 1024;
+
+    fn take(&mut self) -> VecDeque<Slot> {
+        self.0.pop().unwrap_or_else(|| VecDeque::with_capacity(ANSWERS_MAX))
+    }
+
+    fn give_back(&mut self, ring: VecDeque<Slot>) {
+        if ring.capacity() > 0 && self.0.len() < Self::SPARES_MAX {
+            self.0.push(ring);
+        }
+    }
+}

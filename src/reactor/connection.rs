@@ -1,0 +1,323 @@
+//! One connection: what its bytes mean and where it stands. It has no socket to speak of: the turn does what [`Connection`] needs.
+
+use std::time::Duration;
+
+use super::answers::{Answers, Shape, SpareRings};
+use crate::api::{Judgement, Moment, Outcome, Service, Ticket};
+use crate::config::AckLevel;
+use crate::event::TurnBatch;
+use crate::http::{BodyLength, Decoder, HeadLimits, Step};
+use crate::uring::Socket;
+
+/// Bytes that may wait for answers to leave before nothing more is received; what was on its way is still kept.
+pub(super) const STALLED_BYTES_MAX: usize = 64 << 10;
+/// Bytes that are read and thrown away for the sake of an answer that must not be lost to a reset.
+pub(super) const DISCARDED_BYTES_MAX: usize = 16 << 20;
+
+/// Where a connection is in its life. The last three are the steps of freeing its slot: stop, join, free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// The slot is free.
+    Free,
+    /// Requests are taken.
+    Open,
+    /// No more requests; answers are still to leave.
+    Flushing,
+    /// All answers have left and our side is shut: what still comes is thrown away until the peer ends too (RFC 9112 section 9.6).
+    Lingering,
+    /// Both sides are shut: operations in flight come back.
+    Joining,
+    /// Nothing is in flight but the close.
+    Closing,
+}
+
+/// What a connection waits for, and so which timeout holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Idle,
+    Head,
+    Body,
+}
+
+/// How long each phase may last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    pub(super) head: Duration,
+    pub(super) body: Duration,
+    pub(super) idle: Duration,
+}
+
+/// What the bytes of all connections are judged with.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) service: Service,
+    pub(super) batch: TurnBatch,
+    /// 202s of this turn, in the order of their events.
+    pub(super) awaiting: Vec<Awaiting>,
+    pub(super) spares: SpareRings,
+    pub(super) moment: Moment,
+    pub(super) limits: HeadLimits,
+    pub(super) timeouts: Timeouts,
+    /// Every answer ends its connection now.
+    pub(super) is_draining: bool,
+}
+
+/// A 202 of this turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaiting {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    pub(super) number: u32,
+    pub(super) events: u32,
+    pub(super) level: AckLevel,
+}
+
+/// A request whose body is not complete.
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    shape: Shape,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    pub(super) socket: Socket,
+    pub(super) life: Life,
+    /// A receive is in flight.
+    pub(super) is_receiving: bool,
+    /// Its cancellation is, too.
+    pub(super) is_cancelling: bool,
+    /// A send is in flight.
+    pub(super) is_sending: bool,
+    /// The peer sends no more.
+    pub(super) has_ended: bool,
+    /// Listed for the end of the turn.
+    pub(super) is_listed: bool,
+    /// Monotonic; what the phase allows.
+    pub(super) deadline_ms: u64,
+    /// When the timer wheel will look; `u64::MAX` if it will not.
+    pub(super) scheduled_ms: u64,
+    pub(super) discarded_bytes: usize,
+    pub(super) answers: Answers,
+    /// Bytes that came while there was no place for more answers.
+    pub(super) stalled: Vec<u8>,
+    decoder: Decoder,
+    pending: Option<Box<Pending>>,
+    /// In a body whose request was refused already.
+    is_skipping: bool,
+}
+
+impl Connection {
+    /// An unused slot.
+    pub(super) fn free(slot: u32, generation: u32) -> Self {
+        Self {
+            slot,
+            generation,
+            socket: Socket(-1),
+            life: Life::Free,
+            is_receiving: false,
+            is_cancelling: false,
+            is_sending: false,
+            has_ended: false,
+            is_listed: false,
+            deadline_ms: u64::MAX,
+            scheduled_ms: u64::MAX,
+            discarded_bytes: 0,
+            answers: Answers::default(),
+            stalled: Vec::new(),
+            decoder: Decoder::default(),
+            pending: None,
+            is_skipping: false,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        if self.decoder.is_idle() {
+            Phase::Idle
+        } else if self.decoder.is_in_head() {
+            Phase::Head
+        } else {
+            Phase::Body
+        }
+    }
+
+    /// Whether nothing is under way: no request, no answer.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.life == Life::Open
+            && self.phase() == Phase::Idle
+            && self.answers.is_empty()
+            && self.stalled.is_empty()
+            && !self.is_sending
+    }
+
+    /// Whether bytes are wanted.
+    pub(super) fn wants_bytes(&self) -> bool {
+        match self.life {
+            Life::Open => !self.answers.is_full() && self.stalled.len() <= STALLED_BYTES_MAX,
+            Life::Flushing | Life::Lingering => self.discarded_bytes <= DISCARDED_BYTES_MAX,
+            Life::Free | Life::Joining | Life::Closing => false,
+        }
+    }
+
+    /// Takes bytes that came; `input` is written over.
+    pub(super) fn handle_bytes(&mut self, input: &mut [u8], desk: &mut Desk) {
+        match self.life {
+            Life::Open if self.stalled.is_empty() => {
+                let used = self.feed(input, desk);
+                self.keep(&input[used..]);
+            }
+            Life::Open => self.keep(input),
+            Life::Flushing | Life::Lingering => self.discarded_bytes += input.len(),
+            Life::Free | Life::Joining | Life::Closing => {}
+        }
+    }
+
+    /// Goes on with bytes that had stalled.
+    pub(super) fn resume(&mut self, desk: &mut Desk) {
+        let mut stalled = std::mem::take(&mut self.stalled);
+        let used = self.feed(&mut stalled, desk);
+        stalled.drain(..used);
+        if self.life == Life::Open && !stalled.is_empty() {
+            self.stalled = stalled;
+        }
+    }
+
+    fn keep(&mut self, rest: &[u8]) {
+        if self.life == Life::Open {
+            self.stalled.extend_from_slice(rest);
+        } else {
+            self.discarded_bytes += rest.len();
+        }
+    }
+
+    /// Feeds the decoder until it wants more, the ring of answers is full, or no more requests are taken; returns how much was used.
+    fn feed(&mut self, input: &mut [u8], desk: &mut Desk) -> usize {
+        let (before, mut steps, mut heads) = (self.phase(), 0u32, 0u32);
+        let mut pending = self.pending.take().map(|pending| *pending);
+        let mut used = 0;
+        while self.life == Life::Open && !self.answers.is_full() {
+            let (more, step) = self.decoder.step(&mut input[used..], desk.limits);
+            used += more;
+            steps += 1;
+            let body_bytes_max = match step {
+                Step::More => break,
+                Step::Head(head) => {
+                    heads += 1;
+                    let mut shape = Shape::of(&head);
+                    if desk.is_draining {
+                        shape = Shape { is_head: shape.is_head, ..Shape::last() };
+                    }
+                    match desk.service.judge(&head, &desk.batch, desk.moment) {
+                        Judgement::Take { ticket, bytes_max } => {
+                            // RFC 9110 section 10.1.1: not needed when the body is coming already.
+                            let is_expected =
+                                matches!(head.body, BodyLength::Chunked | BodyLength::Length(1..));
+                            if head.expects_continue && is_expected && used == input.len() {
+                                self.answers.push_continue(&mut desk.spares);
+                            }
+                            pending = Some(Pending { ticket, shape });
+                            Ok(bytes_max)
+                        }
+                        Judgement::Answer(response) => {
+                            if response.close {
+                                shape = Shape { is_head: shape.is_head, ..Shape::last() };
+                            }
+                            if shape.is_last() {
+                                self.life = Life::Flushing;
+                            }
+                            self.answers.push_response(response, shape, &mut desk.spares);
+                            self.is_skipping = true;
+                            Err(desk.service.skip_bytes_max())
+                        }
+                    }
+                }
+                Step::Body(body) => {
+                    let Pending { ticket, mut shape } = pending.take().expect("a body has its head");
+                    match desk.service.complete(ticket, body, &mut desk.batch, desk.moment) {
+                        Outcome::Accepted(accepted) => {
+                            let (events, level) = (accepted.events, accepted.level);
+                            let number = self.answers.push_accepted(accepted, shape, &mut desk.spares);
+                            let (slot, generation) = (self.slot, self.generation);
+                            desk.awaiting.push(Awaiting { slot, generation, number, events, level });
+                        }
+                        Outcome::Answer(response) => {
+                            if response.close {
+                                shape = Shape { is_head: shape.is_head, ..Shape::last() };
+                            }
+                            self.answers.push_response(response, shape, &mut desk.spares);
+                        }
+                    }
+                    if shape.is_last() {
+                        self.life = Life::Flushing;
+                    }
+                    continue;
+                }
+                Step::Skipped => {
+                    self.is_skipping = false;
+                    continue;
+                }
+                Step::Violation(violation) => {
+                    if !self.is_skipping {
+                        let response = desk.service.violation(violation, desk.moment);
+                        self.answers.push_response(response, Shape::last(), &mut desk.spares);
+                    }
+                    self.life = Life::Flushing;
+                    break;
+                }
+            };
+            match body_bytes_max {
+                Ok(bytes_max) => self.decoder.take_body(bytes_max),
+                Err(bytes_max) => self.decoder.skip_body(bytes_max),
+            }
+        }
+        self.pending = pending.map(Box::new);
+        self.set_deadline(before, steps > 1, heads > 0, desk);
+        used
+    }
+
+    /// A head has its time from its first byte, a body from the end of its head; else the connection may idle.
+    fn set_deadline(&mut self, before: Phase, has_finished: bool, has_begun_body: bool, desk: &Desk) {
+        let timeout = match self.phase() {
+            Phase::Idle => desk.timeouts.idle,
+            Phase::Head if before != Phase::Head || has_finished => desk.timeouts.head,
+            Phase::Body if has_begun_body => desk.timeouts.body,
+            Phase::Head | Phase::Body => return,
+        };
+        self.deadline_ms = crate::clock::ms(desk.moment.now + timeout);
+    }
+
+    /// The peer ended its stream and all of it was looked at.
+    pub(super) fn handle_end(&mut self, desk: &mut Desk) {
+        if self.phase() != Phase::Idle && !self.is_skipping {
+            let response = desk.service.cut_short(desk.moment);
+            self.answers.push_response(response, Shape::last(), &mut desk.spares);
+        }
+        self.forget_request();
+        self.life = Life::Flushing;
+    }
+
+    /// The head or body took too long.
+    pub(super) fn handle_timeout(&mut self, desk: &mut Desk) {
+        if !self.is_skipping {
+            let in_head = self.phase() == Phase::Head;
+            let response = desk.service.timed_out(in_head, desk.moment);
+            self.answers.push_response(response, Shape::last(), &mut desk.spares);
+        }
+        self.forget_request();
+        self.life = Life::Flushing;
+    }
+
+    /// There are too many connections: says so and ends.
+    pub(super) fn refuse(&mut self, desk: &mut Desk) {
+        let response = desk.service.too_many_connections(desk.moment);
+        self.answers.push_response(response, Shape::last(), &mut desk.spares);
+        self.life = Life::Flushing;
+    }
+
+    fn forget_request(&mut self) {
+        self.pending = None;
+        self.decoder = Decoder::default();
+    }
+}

@@ -1,0 +1,569 @@
+//! The turn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::answers::SpareRings;
+use super::connection::{Awaiting, Connection, Desk, Life, Phase, Timeouts};
+use super::listeners::Listeners;
+use super::table::Table;
+use super::timers::{Entry, Wheel};
+use super::waiters::{Waiter, Waiters};
+use crate::api::{Moment, Service};
+use crate::clock::{ms, us};
+use crate::config::AckLevel;
+use crate::event::TurnBatch;
+use crate::handoff::{Doorbell, Inlet};
+use crate::http::{DateHeader, HeadLimits};
+use crate::telemetry::{self, CoreMetrics, Health};
+use crate::uring::faults::{Failing, Remedy, remedy};
+use crate::uring::{Completion, Driver, How, Operation, Received, Socket, Token};
+
+/// Longest sleep: the heartbeat by which others see that this reactor lives.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// How long a connection lingers for the sake of its last answer.
+const LINGER: Duration = Duration::from_secs(2);
+/// While the node closes, how long a connection may idle that was accepted at the last moment.
+const CLOSING_IDLE: Duration = Duration::from_millis(500);
+/// Connections beyond the cap that are told so; past these they are closed without a word.
+const REFUSED_AT_ONCE_MAX: usize = 64;
+/// Send buffers that are kept for the next answers.
+const SPARE_BUFFERS_MAX: usize = 256;
+/// A send buffer that grew beyond this is not kept.
+const SPARE_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// The token of a close that nobody waits for.
+const NOBODY: Token = Token { slot: u32::MAX, generation: 0 };
+
+/// Bounds of a reactor.
+#[derive(Clone, Copy, Debug)]
+pub struct ReactorOptions {
+    /// Largest head of a request.
+    pub head_bytes_max: usize,
+    /// From the first byte of a head to its last.
+    pub head_timeout: Duration,
+    /// From the end of a head to the last byte of its body.
+    pub body_timeout: Duration,
+    /// Without a request, or without progress of an answer.
+    pub idle_timeout: Duration,
+    /// How long a 202 may wait for its level.
+    pub ack_timeout: Duration,
+    /// Open connections of the node.
+    pub connections_max: usize,
+}
+
+/// What a reactor works with.
+#[derive(Debug)]
+pub struct ReactorParts {
+    /// Listening sockets of its own, which it closes.
+    pub listeners: Vec<Socket>,
+    /// Judges requests.
+    pub service: Service,
+    /// Its end of the queue.
+    pub inlet: Inlet,
+    /// Wakes it.
+    pub doorbell: Doorbell,
+    /// The node's phase.
+    pub health: Arc<Health>,
+    /// What it counts.
+    pub metrics: Arc<CoreMetrics>,
+    /// Open connections of the node; written when one comes or goes.
+    pub connections: Arc<AtomicUsize>,
+}
+
+/// Whether there will be another turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// Go on.
+    Goes,
+    /// The node stops, and everything here is done.
+    Finished,
+}
+
+/// The loop of one core.
+#[derive(Debug)]
+pub struct Reactor<D> {
+    driver: D,
+    desk: Desk,
+    table: Table,
+    listeners: Listeners,
+    wheel: Wheel,
+    waiters: Waiters,
+    inlet: Inlet,
+    doorbell: Doorbell,
+    health: Arc<Health>,
+    metrics: Arc<CoreMetrics>,
+    connections: Arc<AtomicUsize>,
+    options: ReactorOptions,
+    date: DateHeader,
+    completions: Vec<Completion>,
+    /// Connections to advance at the end of the turn.
+    touched: Vec<u32>,
+    /// Connections with bytes that stalled and may go on.
+    resumable: Vec<u32>,
+    buffers: Vec<Vec<u8>>,
+    /// Requests of this turn that had the whole request and got their answer.
+    answered: u64,
+    phase: telemetry::Phase,
+    is_watching: bool,
+    busy_since: (Duration, Duration),
+}
+
+impl<D: Driver> Reactor<D> {
+    /// A reactor that has not turned yet.
+    pub fn new(driver: D, parts: ReactorParts, options: ReactorOptions) -> Self {
+        let moment = Moment { now: driver.now(), wall: driver.wall() };
+        let timeouts =
+            Timeouts { head: options.head_timeout, body: options.body_timeout, idle: options.idle_timeout };
+        Self {
+            desk: Desk {
+                service: parts.service,
+                batch: TurnBatch::default(),
+                awaiting: Vec::new(),
+                spares: SpareRings::default(),
+                moment,
+                limits: HeadLimits { head_bytes_max: options.head_bytes_max },
+                timeouts,
+                is_draining: false,
+            },
+            table: Table::new(options.connections_max + REFUSED_AT_ONCE_MAX),
+            listeners: Listeners::new(parts.listeners),
+            wheel: Wheel::new(ms(moment.now)),
+            waiters: Waiters::default(),
+            inlet: parts.inlet,
+            doorbell: parts.doorbell,
+            health: parts.health,
+            metrics: parts.metrics,
+            connections: parts.connections,
+            date: DateHeader::at(moment.wall.as_secs()),
+            completions: Vec::new(),
+            touched: Vec::new(),
+            resumable: Vec::new(),
+            buffers: Vec::new(),
+            answered: 0,
+            phase: telemetry::Phase::Starting,
+            is_watching: false,
+            busy_since: (moment.now, driver.cpu()),
+            driver,
+            options,
+        }
+    }
+
+    /// Turns until the node has stopped.
+    ///
+    /// # Errors
+    /// What the table of faults calls fatal: a state that this program cannot explain.
+    pub fn run(&mut self) -> Result<(), Errno> {
+        while self.turn()? == Turned::Goes {}
+        Ok(())
+    }
+
+    /// The driver, for tests.
+    pub fn driver_mut(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    /// Open connections, those being freed included.
+    pub fn open_connections(&self) -> usize {
+        self.table.open()
+    }
+
+    /// One turn.
+    pub fn turn(&mut self) -> Result<Turned, Errno> {
+        if !self.is_watching {
+            self.driver.submit(NOBODY, Operation::Watch(self.doorbell.descriptor()));
+            self.is_watching = true;
+        }
+        let wait = self.sleep();
+        let mut completions = std::mem::take(&mut self.completions);
+        self.driver.turn(wait, &mut completions)?;
+
+        self.desk.moment = Moment { now: self.driver.now(), wall: self.driver.wall() };
+        self.date.advance(self.desk.moment.wall.as_secs());
+        self.desk.service.refresh();
+        self.desk.batch.begin(self.inlet.room());
+        self.enter_phase();
+
+        let mut resumable = std::mem::take(&mut self.resumable);
+        for slot in resumable.drain(..) {
+            let connection = self.table.at(slot);
+            if connection.life == Life::Open {
+                connection.resume(&mut self.desk);
+                touch(&mut self.touched, connection);
+            }
+        }
+        self.resumable = resumable;
+        for completion in completions.drain(..) {
+            self.handle(completion)?;
+        }
+        self.completions = completions;
+        self.expire();
+        self.commit();
+        self.release();
+        let mut touched = std::mem::take(&mut self.touched);
+        for slot in touched.drain(..) {
+            self.advance(slot);
+        }
+        self.touched = touched;
+        self.listeners.advance(&mut self.driver, self.desk.moment.now);
+        self.observe();
+        let is_finished =
+            self.phase >= telemetry::Phase::Closing && self.listeners.is_closed() && self.table.open() == 0;
+        Ok(if is_finished { Turned::Finished } else { Turned::Goes })
+    }
+
+    /// How long the next turn may wait for a completion.
+    fn sleep(&self) -> Duration {
+        if !self.resumable.is_empty() || self.listeners.is_closing() {
+            return Duration::ZERO;
+        }
+        let next_ms = self.wheel.next_ms().min(self.waiters.next_ms()).min(self.listeners.next_ms());
+        let now_ms = ms(self.desk.moment.now);
+        SLEEP_MAX.min(Duration::from_millis(next_ms.saturating_sub(now_ms)))
+    }
+
+    fn enter_phase(&mut self) {
+        let phase = self.health.phase();
+        if phase == self.phase {
+            return;
+        }
+        let before = std::mem::replace(&mut self.phase, phase);
+        self.desk.is_draining = phase >= telemetry::Phase::Draining;
+        if phase >= telemetry::Phase::Closing && before < telemetry::Phase::Closing {
+            self.listeners.stop();
+            self.desk.timeouts.idle = CLOSING_IDLE;
+            for connection in self.table.iter_mut().filter(|connection| connection.is_quiet()) {
+                connection.life = Life::Flushing;
+                touch(&mut self.touched, connection);
+            }
+        }
+        if phase == telemetry::Phase::Cutting {
+            for connection in self.table.iter_mut() {
+                stop(&mut self.driver, connection);
+                touch(&mut self.touched, connection);
+            }
+        }
+    }
+
+    fn handle(&mut self, completion: Completion) -> Result<(), Errno> {
+        match completion {
+            Completion::Accepted { token, result, more } => {
+                let accepted = self.listeners.handle_accepted(token, result, more, self.desk.moment.now)?;
+                if let Some(socket) = accepted {
+                    self.accept(socket);
+                }
+            }
+            Completion::Received { token, result, more } => self.handle_received(token, result, more)?,
+            Completion::Sent { token, result, bytes, start } => {
+                self.handle_sent(token, result, bytes, start)?;
+            }
+            Completion::Closed { token } => {
+                if self.table.find(token).is_some() {
+                    self.table.remove(token.slot);
+                    self.connections.fetch_sub(1, Ordering::Relaxed);
+                    self.listeners.handle_room();
+                }
+            }
+            Completion::Woken { more, .. } => {
+                self.doorbell.answer();
+                self.is_watching = more;
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, socket: Socket) {
+        let Some(connection) = self.table.insert(socket) else {
+            self.driver.submit(NOBODY, Operation::Close(socket));
+            return;
+        };
+        let open = self.connections.fetch_add(1, Ordering::Relaxed);
+        connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
+        if self.phase == telemetry::Phase::Cutting {
+            stop(&mut self.driver, connection);
+        } else if open >= self.options.connections_max {
+            connection.refuse(&mut self.desk);
+        }
+        touch(&mut self.touched, connection);
+    }
+
+    fn handle_received(&mut self, token: Token, result: Received, more: bool) -> Result<(), Errno> {
+        let Some(connection) = self.table.find(token) else {
+            panic!("a slot is freed only after the last completion of its receive");
+        };
+        if !more {
+            connection.is_receiving = false;
+            connection.is_cancelling = false;
+        }
+        match result {
+            Received::Data(lease) => {
+                connection.handle_bytes(self.driver.lent(&lease), &mut self.desk);
+                self.driver.give_back(lease);
+            }
+            Received::End => connection.has_ended = true,
+            Received::Failed(errno) => match remedy(Failing::Receive, errno) {
+                Remedy::Retry | Remedy::Cancelled => {}
+                Remedy::ClosePeer => {
+                    connection.has_ended = true;
+                    stop(&mut self.driver, connection);
+                }
+                Remedy::Pause | Remedy::Fatal => return Err(errno),
+            },
+        }
+        touch(&mut self.touched, connection);
+        Ok(())
+    }
+
+    fn handle_sent(
+        &mut self,
+        token: Token,
+        result: Result<usize, Errno>,
+        mut bytes: Vec<u8>,
+        start: usize,
+    ) -> Result<(), Errno> {
+        let Some(connection) = self.table.find(token) else {
+            panic!("a slot is freed only after the last completion of its send");
+        };
+        connection.is_sending = false;
+        let start = match result {
+            Ok(sent) => {
+                connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
+                start + sent
+            }
+            Err(errno) => match remedy(Failing::Send, errno) {
+                Remedy::Retry => start,
+                Remedy::Cancelled | Remedy::ClosePeer => {
+                    stop(&mut self.driver, connection);
+                    bytes.len()
+                }
+                Remedy::Pause | Remedy::Fatal => return Err(errno),
+            },
+        };
+        if start < bytes.len() && connection.life != Life::Joining {
+            connection.is_sending = true;
+            self.driver.submit(token, Operation::Send { socket: connection.socket, bytes, start });
+        } else if bytes.capacity() <= SPARE_BUFFER_BYTES_MAX && self.buffers.len() < SPARE_BUFFERS_MAX {
+            bytes.clear();
+            self.buffers.push(bytes);
+        }
+        touch(&mut self.touched, connection);
+        Ok(())
+    }
+
+    /// Ends what took too long.
+    fn expire(&mut self) {
+        let now_ms = ms(self.desk.moment.now);
+        self.wheel.expire(now_ms, |wheel, entry| {
+            let token = Token { slot: entry.slot, generation: entry.generation };
+            let Some(connection) = self.table.find(token) else { return };
+            if connection.scheduled_ms != entry.due_ms {
+                return; // a nearer deadline has its own entry
+            }
+            connection.scheduled_ms = u64::MAX;
+            if connection.deadline_ms > now_ms {
+                schedule(wheel, connection);
+                return;
+            }
+            match connection.life {
+                Life::Open if connection.is_sending => stop(&mut self.driver, connection),
+                Life::Open if connection.phase() != Phase::Idle && connection.stalled.is_empty() => {
+                    connection.handle_timeout(&mut self.desk);
+                }
+                // Waiting for a level is bounded by `ack_timeout`, and then its answer goes.
+                Life::Open if !connection.answers.is_empty() => {
+                    connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
+                }
+                Life::Open => connection.life = Life::Flushing,
+                Life::Flushing if !connection.answers.is_empty() && !connection.is_sending => {
+                    connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
+                }
+                Life::Flushing | Life::Lingering => stop(&mut self.driver, connection),
+                Life::Free | Life::Joining | Life::Closing => {}
+            }
+            touch(&mut self.touched, connection);
+        });
+    }
+
+    /// Hands the turn's events over, and only then decides on their answers.
+    fn commit(&mut self) {
+        let (events, records) = self.desk.batch.take();
+        if events == 0 {
+            return;
+        }
+        let mut end = self.inlet.next();
+        let is_pushed = self.inlet.push(events, records);
+        if is_pushed {
+            self.metrics.received.add(events.into());
+            self.metrics.accepted.add(events.into());
+        }
+        let moment = self.desk.moment;
+        let mut awaiting = std::mem::take(&mut self.desk.awaiting);
+        for Awaiting { slot, generation, number, events, level } in awaiting.drain(..) {
+            end = end.plus(events.into());
+            // Its connection may have died in the same turn; its events have not.
+            let Some(connection) = self.table.find(Token { slot, generation }) else { continue };
+            if !is_pushed {
+                let service = &mut self.desk.service;
+                connection.answers.refuse(number, |accepted| service.overloaded(accepted, moment));
+            } else if level == AckLevel::Queued {
+                connection.answers.grant(number);
+                self.answered += 1;
+            } else {
+                let since_us = us(moment.now);
+                let expires_ms = ms(moment.now + self.options.ack_timeout);
+                let waiter = Waiter { end, events, slot, generation, number, since_us, expires_ms };
+                self.waiters.push(level, waiter);
+            }
+        }
+        self.desk.awaiting = awaiting;
+    }
+
+    /// Releases the answers whose level was reached, and those whose time is up.
+    fn release(&mut self) {
+        let is_waiting = self.waiters.is_waiting(AckLevel::Confirmed);
+        self.inlet.take_parked(is_waiting);
+        if self.waiters.next_ms() == u64::MAX {
+            return;
+        }
+        // The wish first, the look afterwards: what settles in between rings the doorbell.
+        self.inlet.await_settled(is_waiting);
+        let settled = self.inlet.log().settled();
+        let now_us = us(self.desk.moment.now);
+        while let Some(waiter) = self.waiters.pop_reached(AckLevel::Confirmed, settled) {
+            if self.inlet.is_parked(waiter.end, waiter.events) {
+                // It never will be confirmed: its app may as well know now.
+                self.refuse_waiter(waiter);
+                continue;
+            }
+            self.metrics.request_seconds.record(now_us - waiter.since_us, 1);
+            let token = Token { slot: waiter.slot, generation: waiter.generation };
+            if let Some(connection) = self.table.find(token) {
+                connection.answers.grant(waiter.number);
+                touch(&mut self.touched, connection);
+            }
+        }
+        while let Some(waiter) = self.waiters.pop_expired(ms(self.desk.moment.now)) {
+            self.refuse_waiter(waiter);
+        }
+        if is_waiting && !self.waiters.is_waiting(AckLevel::Confirmed) {
+            self.inlet.await_settled(false);
+        }
+    }
+
+    /// The level was not reached: in time, or ever, because no broker would take the event.
+    fn refuse_waiter(&mut self, waiter: Waiter) {
+        let token = Token { slot: waiter.slot, generation: waiter.generation };
+        let Some(connection) = self.table.find(token) else { return };
+        let (service, moment) = (&mut self.desk.service, self.desk.moment);
+        connection
+            .answers
+            .refuse(waiter.number, |accepted| service.ack_timeout(accepted, AckLevel::Queued, moment));
+        touch(&mut self.touched, connection);
+    }
+
+    /// Brings a connection to where it should be.
+    fn advance(&mut self, slot: u32) {
+        let connection = self.table.at(slot);
+        connection.is_listed = false;
+        let token = Token { slot, generation: connection.generation };
+        if connection.life == Life::Open && connection.has_ended && connection.stalled.is_empty() {
+            connection.handle_end(&mut self.desk);
+        }
+        let has_answers = matches!(connection.life, Life::Open | Life::Flushing);
+        if has_answers && !connection.is_sending && connection.answers.is_ready() {
+            let mut bytes = self.buffers.pop().unwrap_or_default();
+            let is_last =
+                connection.answers.write_ready(&mut bytes, &self.date, &self.metrics, &mut self.desk.spares);
+            if is_last {
+                connection.life = Life::Flushing;
+            }
+            connection.is_sending = true;
+            connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
+            self.driver.submit(token, Operation::Send { socket: connection.socket, bytes, start: 0 });
+        }
+        if connection.life == Life::Flushing && !connection.is_sending && connection.answers.is_empty() {
+            if connection.has_ended {
+                stop(&mut self.driver, connection);
+            } else {
+                self.driver.shutdown(connection.socket, How::Write);
+                connection.life = Life::Lingering;
+                connection.deadline_ms = ms(self.desk.moment.now + LINGER);
+            }
+        }
+        if connection.life == Life::Lingering && (connection.has_ended || !connection.wants_bytes()) {
+            stop(&mut self.driver, connection);
+        }
+        let wants_bytes = connection.wants_bytes() && !connection.has_ended;
+        if wants_bytes && !connection.is_receiving {
+            connection.is_receiving = true;
+            self.driver.submit(token, Operation::Receive(connection.socket));
+        } else if !wants_bytes && connection.is_receiving && !connection.is_cancelling {
+            connection.is_cancelling = true;
+            self.driver.submit(token, Operation::CancelReceive);
+        }
+        if connection.life == Life::Joining && !connection.is_receiving && !connection.is_sending {
+            connection.life = Life::Closing;
+            self.driver.submit(token, Operation::Close(connection.socket));
+        }
+        if connection.life == Life::Open && !connection.stalled.is_empty() && !connection.answers.is_full() {
+            self.resumable.push(slot);
+        }
+        if !matches!(connection.life, Life::Joining | Life::Closing) {
+            schedule(&mut self.wheel, connection);
+        }
+    }
+
+    fn observe(&mut self) {
+        let moment = self.desk.moment;
+        let answered = std::mem::take(&mut self.answered);
+        if answered > 0 {
+            let taken = self.driver.now().saturating_sub(moment.now);
+            self.metrics.request_seconds.record(us(taken), answered);
+        }
+        let now_ms = ms(moment.now);
+        self.metrics.turned_ms.set(now_ms);
+        self.metrics.connections.set(self.table.open() as u64);
+        self.metrics.queue_batches.set(self.inlet.batches() as u64);
+        if self.desk.service.has_room(self.inlet.room()) {
+            self.metrics.refusing_since_ms.set(0);
+        } else {
+            self.metrics.refused_last_ms.set(now_ms);
+            if self.metrics.refusing_since_ms.value() == 0 {
+                self.metrics.refusing_since_ms.set(now_ms);
+            }
+        }
+        let (since, cpu_since) = self.busy_since;
+        let elapsed = moment.now.saturating_sub(since);
+        if elapsed >= SLEEP_MAX {
+            let cpu = self.driver.cpu();
+            let permille = (cpu.saturating_sub(cpu_since)).as_micros() * 1000 / elapsed.as_micros();
+            self.metrics.busy_permille.set(u64::try_from(permille.min(1000)).expect("at most 1000"));
+            self.busy_since = (moment.now, cpu);
+        }
+    }
+}
+
+fn touch(touched: &mut Vec<u32>, connection: &mut Connection) {
+    if !connection.is_listed {
+        connection.is_listed = true;
+        touched.push(connection.slot);
+    }
+}
+
+/// First step of freeing a slot: both sides are shut, so that what is in flight comes back soon.
+fn stop(driver: &mut impl Driver, connection: &mut Connection) {
+    if !matches!(connection.life, Life::Joining | Life::Closing) {
+        driver.shutdown(connection.socket, How::Both);
+        connection.life = Life::Joining;
+    }
+}
+
+fn schedule(wheel: &mut Wheel, connection: &mut Connection) {
+    let Connection { slot, generation, deadline_ms, scheduled_ms, .. } = *connection;
+    if deadline_ms < scheduled_ms {
+        connection.scheduled_ms = deadline_ms;
+        wheel.insert(Entry { due_ms: deadline_ms, slot, generation });
+    }
+}
