@@ -1,0 +1,530 @@
+//! What is under way to the broker: the window, what must go again, and what is confirmed.
+//!
+//! **A confirm is believed late.** lapin hands a returned message out with whichever confirm it resolves next, and resolves the confirms of one
+//! `basic.ack(multiple)` in no order: a message may seem confirmed while its return sits with another one. So a return is known by the
+//! `message_id` it carries, never by the confirm it came with; and an acknowledged message counts as confirmed only when something that was
+//! sent *after its acknowledgement was seen* (a later message, or an empty request as fence) is answered too: by then every
+//! confirm of the earlier frame has been seen, and with them the return.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::message::{Message, MessageId};
+use crate::handoff::{CoreId, Offset};
+
+/// How often the broker must close the channel over a message alone before it is split, or parked.
+const STRIKES_MAX: u8 = 2;
+/// Pauses after a nack or return.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// The number of a sending, or of a fence; grows with each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Why a message comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The broker nacked it.
+    Nacked,
+    /// The broker had no queue for it.
+    Returned,
+}
+
+/// Bounds of a tracker.
+#[derive(Clone, Copy, Debug)]
+pub struct TrackerOptions {
+    /// Most messages that are sent and not confirmed.
+    pub window_max: usize,
+    /// How long a confirm may take.
+    pub confirm_timeout: Duration,
+}
+
+/// Events at the front of a core's log that are settled: confirmed, or parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Whose log.
+    pub core: CoreId,
+    /// Everything below is settled.
+    pub end: Offset,
+    /// How many of the events were parked.
+    pub parked: u64,
+    /// What they weigh in the queue.
+    pub record_bytes: usize,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    message: Message,
+    sent_at: Duration,
+}
+
+/// Acknowledged, and believed once an answer to `fence` or a later ticket was seen.
+#[derive(Debug)]
+struct Acked {
+    message: Message,
+    fence: Ticket,
+}
+
+/// The messages of one core that are not settled, by their first offset.
+#[derive(Debug, Default)]
+struct Log {
+    spans: VecDeque<Span>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    id: MessageId,
+    record_bytes: usize,
+    done: Option<Done>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    Confirmed,
+    Parked,
+}
+
+impl Log {
+    fn find(&mut self, id: MessageId) -> usize {
+        let index = self.spans.binary_search_by_key(&id.first, |span| span.id.first);
+        let index = index.expect("an unsettled message is in its log");
+        assert!(self.spans[index].id == id, "a message covers what it always did");
+        index
+    }
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Tracker {
+    options: TrackerOptions,
+    window: usize,
+    again: VecDeque<Message>,
+    in_flight: BTreeMap<Ticket, InFlight>,
+    acked: Vec<Acked>,
+    logs: Vec<Log>,
+    next: Ticket,
+    pause: Backoff,
+    paused_until: Option<Duration>,
+    /// Messages that were in flight when the broker closed the channel, below this ticket's successors: they go one at a time.
+    suspects: usize,
+}
+
+impl Tracker {
+    /// A tracker for `cores` logs.
+    pub fn new(options: TrackerOptions, cores: usize) -> Self {
+        Self {
+            options,
+            window: options.window_max,
+            again: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            acked: Vec::new(),
+            logs: std::iter::repeat_with(Log::default).take(cores).collect(),
+            next: Ticket(0),
+            pause: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
+            paused_until: None,
+            suspects: 0,
+        }
+    }
+
+    /// Messages sent and not confirmed.
+    pub fn unconfirmed(&self) -> usize {
+        self.in_flight.len() + self.acked.len()
+    }
+
+    /// Messages on their way, without those that only wait for their fence.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Whether nothing is unsettled.
+    pub fn is_empty(&self) -> bool {
+        self.in_flight.is_empty() && self.acked.is_empty() && self.again.is_empty()
+    }
+
+    /// Whether a message may be sent now.
+    pub fn may_send(&self, now: Duration) -> bool {
+        let limit = if self.suspects > 0 { 1 } else { self.window };
+        self.unconfirmed() < limit && self.paused_until.is_none_or(|until| until <= now)
+    }
+
+    /// A message that must go again, if there is one. Otherwise take a new one and tell [`Self::handle_new`].
+    pub fn poll_again(&mut self) -> Option<Message> {
+        self.again.pop_front()
+    }
+
+    /// A message that was never sent before.
+    pub fn handle_new(&mut self, message: &Message) {
+        let spans = &mut self.logs[message.id.core.index()].spans;
+        if let Some(last) = spans.back() {
+            assert!(last.id.end == message.id.first, "messages of a core have no gap between them");
+        }
+        spans.push_back(Span { id: message.id, record_bytes: message.record_bytes(), done: None });
+    }
+
+    /// A message goes out.
+    pub fn handle_sent(&mut self, message: Message, now: Duration) -> Ticket {
+        let ticket = self.take_ticket();
+        self.in_flight.insert(ticket, InFlight { message, sent_at: now });
+        ticket
+    }
+
+    /// The broker acknowledged it, or so it seems.
+    pub fn handle_acked(&mut self, ticket: Ticket) {
+        // Already gone if its return was faster.
+        if let Some(InFlight { message, .. }) = self.in_flight.remove(&ticket) {
+            self.acked.push(Acked { message, fence: self.next });
+        }
+    }
+
+    /// Whether acknowledged messages wait for a fence that nothing on its way will bring.
+    pub fn wants_fence(&self) -> bool {
+        self.in_flight.is_empty() && !self.acked.is_empty()
+    }
+
+    /// A fence goes out: a request whose answer comes after all that the broker said before.
+    pub fn handle_fence_sent(&mut self) -> Ticket {
+        self.take_ticket()
+    }
+
+    /// Everything that was answered by now was handled, `ticket` being the highest that was: earlier acknowledgements can be believed.
+    pub fn handle_answered(&mut self, ticket: Ticket) {
+        let mut confirmed = 0;
+        let logs = &mut self.logs;
+        self.acked.retain(|acked| {
+            let is_believed = acked.fence <= ticket;
+            if is_believed {
+                let log = &mut logs[acked.message.id.core.index()];
+                let index = log.find(acked.message.id);
+                log.spans[index].done = Some(Done::Confirmed);
+                confirmed += 1;
+            }
+            !is_believed
+        });
+        if confirmed > 0 {
+            self.suspects = self.suspects.saturating_sub(confirmed);
+            self.window = (self.window + confirmed).min(self.options.window_max);
+            self.pause.reset();
+        }
+    }
+
+    /// A message that was sent comes back: it goes again, later and with fewer beside it.
+    pub fn handle_refused(&mut self, ticket: Ticket, now: Duration) {
+        if let Some(InFlight { message, .. }) = self.in_flight.remove(&ticket) {
+            self.go_again([message]);
+            self.slow_down(now);
+        }
+    }
+
+    /// The broker returned the message with this id, whatever confirm that came with. Returns whether it was under way.
+    pub fn handle_returned(&mut self, id: MessageId, now: Duration) -> bool {
+        let in_flight =
+            self.in_flight.iter().find(|(_, sent)| sent.message.id == id).map(|(ticket, _)| *ticket);
+        let message = if let Some(ticket) = in_flight {
+            self.in_flight.remove(&ticket).map(|sent| sent.message)
+        } else {
+            let acked = self.acked.iter().position(|acked| acked.message.id == id);
+            acked.map(|index| self.acked.swap_remove(index).message)
+        };
+        let is_known = message.is_some();
+        self.go_again(message);
+        self.slow_down(now);
+        is_known
+    }
+
+    /// The connection is gone: everything without a believed confirm goes again.
+    pub fn handle_lost(&mut self) {
+        let in_flight = std::mem::take(&mut self.in_flight).into_values().map(|sent| sent.message);
+        let acked = std::mem::take(&mut self.acked).into_iter().map(|acked| acked.message);
+        self.go_again(in_flight.chain(acked).collect::<Vec<_>>());
+    }
+
+    /// The broker closed the channel over a message. Alone, that message is to blame, and after its second strike it is split; the event that
+    /// remains is given back to be parked. Several are suspects: they go one at a time.
+    pub fn handle_channel_closed(&mut self) -> Option<Message> {
+        let is_alone = self.unconfirmed() == 1;
+        if !is_alone {
+            self.suspects = self.suspects.max(self.unconfirmed());
+            self.handle_lost();
+            return None;
+        }
+        self.handle_lost();
+        let mut message = self.again.pop_front().expect("the one that was alone");
+        message.strikes += 1;
+        self.suspects = self.suspects.max(1);
+        if message.strikes < STRIKES_MAX {
+            self.again.push_front(message);
+            return None;
+        }
+        if message.events() == 1 {
+            return Some(message);
+        }
+        let log = &mut self.logs[message.id.core.index()];
+        let index = log.find(message.id);
+        let halves = message.split();
+        log.spans.remove(index);
+        for half in halves.iter().rev() {
+            log.spans.insert(index, Span { id: half.id, record_bytes: half.record_bytes(), done: None });
+        }
+        // The one suspect is two now.
+        self.suspects += 1;
+        self.go_again(halves);
+        None
+    }
+
+    /// The message was parked: nobody waits for the broker any more.
+    pub fn handle_parked(&mut self, id: MessageId) {
+        let log = &mut self.logs[id.core.index()];
+        let index = log.find(id);
+        log.spans[index].done = Some(Done::Parked);
+        self.suspects = self.suspects.saturating_sub(1);
+    }
+
+    /// What has become settled: a gapless prefix of a core's log, and never more.
+    pub fn poll_settled(&mut self) -> Option<Settled> {
+        self.logs.iter_mut().find_map(|log| {
+            let mut settled: Option<Settled> = None;
+            while let Some(Span { id, record_bytes, done: Some(done) }) = log.spans.front().copied() {
+                log.spans.pop_front();
+                let parked = if done == Done::Parked { id.end.since(id.first) } else { 0 };
+                let before =
+                    settled.unwrap_or(Settled { core: id.core, end: id.first, parked: 0, record_bytes: 0 });
+                settled = Some(Settled {
+                    core: id.core,
+                    end: id.end,
+                    parked: before.parked + parked,
+                    record_bytes: before.record_bytes + record_bytes,
+                });
+            }
+            settled
+        })
+    }
+
+    /// When a confirm is overdue.
+    pub fn overdue_at(&self) -> Option<Duration> {
+        self.in_flight.first_key_value().map(|(_, sent)| sent.sent_at + self.options.confirm_timeout)
+    }
+
+    /// The broker was not to be heard (it blocks publishers): waiting starts anew.
+    pub fn restart_timeouts(&mut self, now: Duration) {
+        for sent in self.in_flight.values_mut() {
+            sent.sent_at = now;
+        }
+    }
+
+    /// When a pause ends.
+    pub fn paused_until(&self) -> Option<Duration> {
+        self.paused_until
+    }
+
+    fn take_ticket(&mut self) -> Ticket {
+        let ticket = self.next;
+        self.next = Ticket(ticket.0 + 1);
+        ticket
+    }
+
+    /// In the order of the log, as far as a core is concerned.
+    fn go_again(&mut self, messages: impl IntoIterator<Item = Message>) {
+        self.again.extend(messages);
+        self.again.make_contiguous().sort_by_key(|message| (message.id.first, message.id.core));
+    }
+
+    fn slow_down(&mut self, now: Duration) {
+        if self.paused_until.is_some_and(|until| until > now) {
+            return; // the same trouble
+        }
+        self.window = (self.window / 2).max(1);
+        self.paused_until = Some(now + self.pause.wait());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Piece;
+    use super::*;
+    use bytes::Bytes;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn tracker(window_max: usize) -> Tracker {
+        Tracker::new(TrackerOptions { window_max, confirm_timeout: Duration::from_secs(30) }, 2)
+    }
+
+    /// Events `[first, end)` of core 0, ten bytes each.
+    fn message(first: u64, end: u64) -> Message {
+        let events = usize::try_from(end - first).expect("a few");
+        let body = format!("[{}]", vec!["{}"; events].join(","));
+        let pieces =
+            (1..=events).map(|n| Piece { end: u32::try_from(n * 3).expect("small"), record_bytes: 10 });
+        Message {
+            id: MessageId { core: CoreId(0), first: Offset(first), end: Offset(end) },
+            lenient: false,
+            received_us: 0,
+            body: Bytes::from(body),
+            pieces: pieces.collect(),
+            strikes: 0,
+        }
+    }
+
+    fn send(tracker: &mut Tracker, message: &Message) -> Ticket {
+        tracker.handle_new(message);
+        tracker.handle_sent(message.clone(), NOW)
+    }
+
+    fn resend(tracker: &mut Tracker) -> (MessageId, Ticket) {
+        let message = tracker.poll_again().expect("something goes again");
+        (message.id, tracker.handle_sent(message, NOW))
+    }
+
+    /// A fence goes out and is answered.
+    fn fence(tracker: &mut Tracker) {
+        let ticket = tracker.handle_fence_sent();
+        tracker.handle_answered(ticket);
+    }
+
+    fn settled(tracker: &mut Tracker) -> Option<(u64, u64, usize)> {
+        tracker.poll_settled().map(|s| (s.end.0, s.parked, s.record_bytes))
+    }
+
+    #[test]
+    fn only_a_gapless_prefix_is_settled() {
+        let mut tracker = tracker(8);
+        let tickets: Vec<_> = (0..3).map(|n| send(&mut tracker, &message(n * 2, n * 2 + 2))).collect();
+        tracker.handle_acked(tickets[1]);
+        tracker.handle_acked(tickets[2]);
+        fence(&mut tracker);
+        assert_eq!(settled(&mut tracker), None, "the first one holds the others back");
+        tracker.handle_acked(tickets[0]);
+        fence(&mut tracker);
+        assert_eq!(settled(&mut tracker), Some((6, 0, 60)));
+        assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn an_acknowledgement_is_believed_only_after_something_later_was_answered() {
+        let mut tracker = tracker(8);
+        let first = send(&mut tracker, &message(0, 1));
+        let second = send(&mut tracker, &message(1, 2));
+        tracker.handle_acked(first);
+        tracker.handle_answered(first);
+        tracker.handle_answered(second);
+        assert_eq!(
+            settled(&mut tracker),
+            None,
+            "the second was sent before the first one's acknowledgement was seen"
+        );
+        let third = send(&mut tracker, &message(2, 3));
+        tracker.handle_acked(third);
+        tracker.handle_answered(third);
+        assert_eq!(settled(&mut tracker), Some((1, 0, 10)));
+    }
+
+    #[test]
+    fn a_return_that_came_with_anothers_confirm_is_not_taken_for_one() {
+        let mut tracker = tracker(8);
+        let returned = message(0, 1);
+        let (first, second) = (send(&mut tracker, &returned), send(&mut tracker, &message(1, 2)));
+        // One `ack(multiple)`: the first resolves without, the second with the return of the first.
+        tracker.handle_acked(first);
+        tracker.handle_acked(second);
+        assert!(tracker.handle_returned(returned.id, NOW));
+        assert!(tracker.wants_fence());
+        fence(&mut tracker);
+        assert_eq!(settled(&mut tracker), None);
+        let (id, again) = resend(&mut tracker);
+        assert_eq!(id, returned.id);
+        tracker.handle_acked(again);
+        fence(&mut tracker);
+        assert_eq!(settled(&mut tracker), Some((2, 0, 20)));
+    }
+
+    #[test]
+    fn a_refused_message_goes_again_after_a_pause_with_half_the_window() {
+        let mut tracker = tracker(4);
+        let tickets: Vec<_> = (0..4).map(|n| send(&mut tracker, &message(n, n + 1))).collect();
+        assert!(!tracker.may_send(NOW), "the window is full");
+        for ticket in &tickets {
+            tracker.handle_refused(*ticket, NOW);
+        }
+        assert!(!tracker.may_send(NOW), "never in a hot loop");
+        let later = tracker.paused_until().expect("paused");
+        let mut sent = Vec::new();
+        while tracker.may_send(later) {
+            sent.push(resend(&mut tracker));
+        }
+        assert_eq!(
+            sent.iter().map(|(id, _)| id.first.0).collect::<Vec<_>>(),
+            [0, 1],
+            "in order, half the window"
+        );
+        for (_, ticket) in sent {
+            tracker.handle_acked(ticket);
+        }
+        fence(&mut tracker);
+        assert!((0..4).all(|_| tracker.may_send(later)
+            && tracker.poll_again().map(|m| tracker.handle_sent(m, later)).is_some_and(|_| true)
+            || tracker.again.is_empty()));
+    }
+
+    #[test]
+    fn what_a_lost_connection_leaves_without_a_believed_confirm_goes_again_in_order() {
+        let mut tracker = tracker(8);
+        let tickets: Vec<_> = (0..4).map(|n| send(&mut tracker, &message(n, n + 1))).collect();
+        tracker.handle_acked(tickets[2]);
+        tracker.handle_acked(tickets[0]);
+        fence(&mut tracker);
+        tracker.handle_acked(tickets[1]);
+        tracker.handle_lost();
+        assert_eq!(settled(&mut tracker), Some((1, 0, 10)));
+        let again: Vec<u64> = std::iter::from_fn(|| tracker.poll_again()).map(|m| m.id.first.0).collect();
+        assert_eq!(again, [1, 3], "the second was acknowledged, but not believed yet");
+    }
+
+    #[test]
+    fn a_poisonous_event_is_found_by_halving_and_everything_else_arrives() {
+        let mut tracker = tracker(8);
+        let poison = Offset(5);
+        for first in [0, 4, 8] {
+            send(&mut tracker, &message(first, first + 4));
+        }
+        // The broker closes the channel as soon as it sees the poison.
+        let mut parked = tracker.handle_channel_closed();
+        let mut steps = 0;
+        while let Some(sent) = tracker.poll_again() {
+            steps += 1;
+            assert!(steps < 40, "it ends");
+            let id = sent.id;
+            let ticket = tracker.handle_sent(sent, NOW);
+            assert!(!tracker.may_send(NOW), "suspects go one at a time");
+            if id.first <= poison && poison < id.end {
+                parked = tracker.handle_channel_closed();
+                if let Some(message) = &parked {
+                    assert_eq!((message.id.first, message.events()), (poison, 1));
+                    tracker.handle_parked(message.id);
+                }
+            } else {
+                tracker.handle_acked(ticket);
+                fence(&mut tracker);
+            }
+        }
+        assert!(parked.is_some());
+        let mut end = (0, 0, 0);
+        while let Some(more) = settled(&mut tracker) {
+            end = (more.0, end.1 + more.1, end.2 + more.2);
+        }
+        assert_eq!(end, (12, 1, 120));
+        assert!(tracker.is_empty() && tracker.may_send(NOW));
+        assert_eq!(tracker.suspects, 0);
+    }
+
+    #[test]
+    fn the_oldest_message_says_when_a_confirm_is_overdue() {
+        let mut tracker = tracker(8);
+        assert_eq!(tracker.overdue_at(), None);
+        send(&mut tracker, &message(0, 1));
+        assert_eq!(tracker.overdue_at(), Some(NOW + Duration::from_secs(30)));
+        tracker.restart_timeouts(NOW + Duration::from_secs(20));
+        assert_eq!(tracker.overdue_at(), Some(NOW + Duration::from_secs(50)));
+    }
+}
