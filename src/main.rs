@@ -1,2 +1,44 @@
-//! The command line of Forebay.
-fn main() {}
+//! The command line: parse, dispatch, exit code.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use forebay::config::{LogOptions, ServeOptions};
+
+/// The front door for telemetry: authenticates, checks, answers 202 and forwards batches to `RabbitMQ`.
+#[derive(Parser)]
+#[command(name = "forebay", version, about)]
+struct Cli {
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node.
+    Serve(Box<ServeOptions>),
+    /// Make, list and change applications.
+    App(cli::AppArgs),
+    /// Get a token, for scripts and debugging: ask a node for it, or mint it.
+    Token(cli::TokenArgs),
+    /// Check flags, apps file and signing keys without starting.
+    Check(Box<ServeOptions>),
+}
+
+fn main() -> ExitCode {
+    let Cli { log, command } = Cli::parse();
+    if let Err(error) = cli::start_log(&log) {
+        eprintln!("forebay: {error}");
+        return ExitCode::from(forebay::config::EXIT_CONFIG);
+    }
+    match command {
+        Command::Serve(options) => cli::serve(&options),
+        Command::App(args) => cli::app(&args),
+        Command::Token(args) => cli::token(&args),
+        Command::Check(options) => cli::check(&options),
+    }
+}

@@ -1,0 +1,160 @@
+//! `forebay app`: edits the apps file; running nodes see the change within a second.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use forebay::auth::{App, AppId, AppsFile, FileError, RegistryError, Secret};
+use forebay::config::EXIT_CONFIG;
+
+use super::fail;
+
+/// Arguments of `forebay app`.
+#[derive(Args)]
+pub(crate) struct AppArgs {
+    /// The registry of applications.
+    #[arg(
+        long,
+        env = "FOREBAY_APPS_FILE",
+        value_name = "PATH",
+        default_value = "./forebay-data/apps.json",
+        global = true
+    )]
+    apps_file: PathBuf,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: AppCommand,
+}
+
+#[derive(Subcommand)]
+enum AppCommand {
+    /// Make an app; its secret is shown once.
+    Create {
+        /// A name for people.
+        name: String,
+    },
+    /// List all apps.
+    List,
+    /// Show one app.
+    Show {
+        /// Its id.
+        id: AppId,
+    },
+    /// Replace an app's secret, which is shown once; the old one and all tokens of before are refused.
+    Regenerate {
+        /// Its id.
+        id: AppId,
+    },
+    /// Refuse all that an app sends.
+    Disable {
+        /// Its id.
+        id: AppId,
+    },
+    /// Take what an app sends again.
+    Enable {
+        /// Its id.
+        id: AppId,
+    },
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum AppError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error("there is no app {0}: `forebay app list` shows all")]
+    Unknown(AppId),
+    #[error("the name of an app has 1 to 200 characters and no control characters")]
+    Name,
+}
+
+/// Runs the command.
+pub(crate) fn app(args: &AppArgs) -> ExitCode {
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ AppError::File(FileError::Registry { .. })) => fail(error, EXIT_CONFIG),
+        Err(error) => fail(error, 1),
+    }
+}
+
+fn run(args: &AppArgs) -> Result<(), AppError> {
+    let file = AppsFile::new(&args.apps_file);
+    let change = |id: AppId, change: &dyn Fn(&mut App)| {
+        file.edit(|registry| {
+            let app = registry.app_mut(id).ok_or(AppError::Unknown(id))?;
+            change(app);
+            Ok::<_, AppError>(app.clone())
+        })
+    };
+    match &args.command {
+        AppCommand::Create { name } => {
+            if !(1..=200).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+                return Err(AppError::Name);
+            }
+            let (app, secret) = App::create(name);
+            file.edit(|registry| Ok::<_, AppError>(registry.insert(app.clone())?))?;
+            print_credentials(&app, &secret, args.json);
+        }
+        AppCommand::Regenerate { id } => {
+            let (app, secret) = file.edit(|registry| {
+                let app = registry.app_mut(*id).ok_or(AppError::Unknown(*id))?;
+                let secret = app.regenerate();
+                Ok::<_, AppError>((app.clone(), secret))
+            })?;
+            print_credentials(&app, &secret, args.json);
+        }
+        AppCommand::Disable { id } => print_app(&change(*id, &|app| app.enabled = false)?, args.json),
+        AppCommand::Enable { id } => print_app(&change(*id, &|app| app.enabled = true)?, args.json),
+        AppCommand::Show { id } => {
+            let registry = file.load()?;
+            print_app(registry.app(*id).ok_or(AppError::Unknown(*id))?, args.json);
+        }
+        AppCommand::List => {
+            let registry = file.load()?;
+            if args.json {
+                let apps: Vec<_> = registry.apps().iter().map(shown).collect();
+                println!("{}", serde_json::Value::from(apps));
+            } else {
+                for app in registry.apps() {
+                    let state = if app.enabled { "enabled" } else { "disabled" };
+                    println!("{}  {}  {state:8}  {}", app.id, app.api_key, app.name);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_credentials(app: &App, secret: &Secret, json: bool) {
+    if json {
+        let credentials = serde_json::json!({
+            "id": app.id, "api_key": app.api_key, "secret": secret.reveal(),
+        });
+        println!("{credentials}");
+    } else {
+        println!("id       {}\napi key  {}\nsecret   {}", app.id, app.api_key, secret.reveal());
+        eprintln!("The secret is shown only now: keep it safe.");
+    }
+}
+
+fn print_app(app: &App, json: bool) {
+    let shown = shown(app);
+    if json {
+        println!("{shown}");
+    } else {
+        for (name, value) in shown.as_object().expect("an object") {
+            println!("{name:20} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+    }
+}
+
+/// What may be shown of an app: everything but the hash of its secret.
+fn shown(app: &App) -> serde_json::Value {
+    let mut shown = serde_json::to_value(app).expect("strings and numbers always serialise");
+    shown.as_object_mut().expect("an object").remove("secret_sha256");
+    shown
+}

@@ -1,0 +1,20 @@
+//! What each command does, and the exit code it ends with.
+
+mod app;
+mod log;
+mod serve;
+mod token;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+pub(crate) use app::{AppArgs, app};
+pub(crate) use log::start_log;
+pub(crate) use serve::{check, serve};
+pub(crate) use token::{TokenArgs, token};
+
+/// Says what went wrong and ends with `code`.
+fn fail(error: impl Display, code: u8) -> ExitCode {
+    eprintln!("forebay: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,38 @@
+//! `forebay serve` and `forebay check`.
+
+use std::process::ExitCode;
+
+use forebay::config::ServeOptions;
+use forebay::node::{self, Stopped};
+use tracing::error;
+
+use super::fail;
+
+/// Runs a node until it is told to stop.
+pub(crate) fn serve(options: &ServeOptions) -> ExitCode {
+    // A thread that panics takes the process with it: a supervisor restarts it, and half a node would only look alive.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
+    match node::run(options) {
+        Ok(Stopped { at_risk: 0, failed: false }) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            error!(%error, "cannot start");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Says whether a node would start.
+pub(crate) fn check(options: &ServeOptions) -> ExitCode {
+    match node::check(options) {
+        Ok(()) => {
+            println!("the configuration is sound");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error, error.exit_code()),
+    }
+}

@@ -1,0 +1,188 @@
+//! What the main thread does while the others work: the operators' listener, signals, credentials; and the stop, step by step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::threads::Ended;
+use super::{NodeError, Stopped};
+use crate::admin::{self, Operator};
+use crate::auth::{CredentialsFiles, SharedCredentials};
+use crate::config::ServeOptions;
+use crate::handoff::{CoreLog, Doorbell};
+use crate::telemetry::{CoreMetrics, Health, Phase};
+
+/// How often the credentials are looked at: a change is seen well within a second.
+const CREDENTIALS_INTERVAL: Duration = Duration::from_millis(200);
+/// How long reactors may take to cut their connections once time is up.
+const CUT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The main thread: operators' listener, signals, credentials; then the stop.
+pub(super) async fn operate(
+    options: &ServeOptions,
+    node: &str,
+    operator: Arc<Operator>,
+    credentials: Arc<SharedCredentials>,
+    files: CredentialsFiles,
+    mut threads: Threads,
+) -> Result<Stopped, NodeError> {
+    let signal_error = |error| NodeError::System { what: "listening to signals", error };
+    let mut signals = Signals {
+        terminate: signal(SignalKind::terminate()).map_err(signal_error)?,
+        interrupt: signal(SignalKind::interrupt()).map_err(signal_error)?,
+    };
+    let address = options.admin_listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| NodeError::Listen { address, error })?;
+    let admin = tokio::spawn(admin::serve(listener, operator.clone()));
+    let watch = tokio::spawn(watch_credentials(files, credentials));
+    operator.health.enter(Phase::Serving);
+    let listen: Vec<_> = options.listen.iter().map(ToString::to_string).collect();
+    info!(node, listen = listen.join(","), admin = %address, reactors = threads.reactors, ack = %options.ack, "ready");
+
+    let failed = tokio::select! {
+        name = signals.next() => {
+            info!(signal = name, "stopping");
+            false
+        }
+        ended = threads.ended.recv() => {
+            threads.note(ended, true)
+        }
+    };
+    let stopped = if failed {
+        true
+    } else {
+        tokio::select! {
+            failed = drain(options, &operator.health, &mut threads) => failed,
+            name = signals.next() => {
+                warn!(signal = name, "stopping at once");
+                false
+            }
+        }
+    };
+    watch.abort();
+    admin.abort();
+    Ok(report(&operator, stopped))
+}
+
+/// The stop, step by step; returns whether a thread failed.
+async fn drain(options: &ServeOptions, health: &Health, threads: &mut Threads) -> bool {
+    health.enter(Phase::Draining);
+    threads.ring();
+    tokio::time::sleep(options.drain_delay).await;
+    let deadline = Instant::now() + options.drain_timeout;
+    health.enter(Phase::Closing);
+    threads.ring();
+    let mut failed = threads.wait(deadline, |threads| threads.reactors == 0).await;
+    if threads.reactors > 0 {
+        warn!("the drain timeout is over: cutting the connections that are left");
+        health.enter(Phase::Cutting);
+        threads.ring();
+        failed |= threads.wait(Instant::now() + CUT_TIMEOUT, |threads| threads.reactors == 0).await;
+    }
+    failed | threads.wait(deadline, |threads| !threads.forwarder).await
+}
+
+/// The ledger's last line.
+fn report(operator: &Operator, failed: bool) -> Stopped {
+    let sum =
+        |of: fn(&CoreMetrics, &CoreLog) -> u64| operator.cores.iter().map(|(m, l)| of(m, l)).sum::<u64>();
+    let (received, accepted) = (sum(|m, _| m.received.value()), sum(|m, _| m.accepted.value()));
+    let (pending, parked) = (sum(|_, l| l.pending()), sum(|_, l| l.parked()));
+    let confirmed = sum(|_, l| l.settled().0) - parked;
+    if pending > 0 {
+        error!(
+            received,
+            accepted,
+            confirmed,
+            parked,
+            pending,
+            "stopped with accepted events at risk: no broker has confirmed them"
+        );
+    } else {
+        info!(received, accepted, confirmed, parked, pending, "stopped");
+    }
+    Stopped { at_risk: pending, failed }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// The threads that run, and how to reach them.
+pub(super) struct Threads {
+    pub(super) doorbells: Vec<Doorbell>,
+    pub(super) reactors: usize,
+    pub(super) forwarder: bool,
+    pub(super) ended: UnboundedReceiver<Ended>,
+}
+
+impl Threads {
+    fn ring(&self) {
+        for doorbell in &self.doorbells {
+            doorbell.ring();
+        }
+    }
+
+    /// Waits until `is_done`; returns whether a thread failed meanwhile.
+    async fn wait(&mut self, deadline: Instant, is_done: impl Fn(&Self) -> bool) -> bool {
+        let mut failed = false;
+        while !is_done(self) {
+            match tokio::time::timeout_at(deadline, self.ended.recv()).await {
+                Ok(ended) => failed |= self.note(ended, false),
+                Err(_) => break,
+            }
+        }
+        failed
+    }
+
+    /// Notes the end of a thread; returns whether it was a failure.
+    fn note(&mut self, ended: Option<Ended>, is_early: bool) -> bool {
+        match ended {
+            Some(Ended::Reactor(core, outcome)) => {
+                self.reactors -= 1;
+                if let Err(errno) = outcome {
+                    error!(%core, %errno, "a reactor met an error that it cannot explain");
+                }
+                outcome.is_err() || is_early
+            }
+            Some(Ended::Forwarder(outcome)) => {
+                self.forwarder = false;
+                if let Err(error) = &outcome {
+                    error!(%error, "the forwarder cannot run");
+                }
+                outcome.is_err() || is_early
+            }
+            None => unreachable!("each thread says that it ends"),
+        }
+    }
+}
+
+async fn watch_credentials(mut files: CredentialsFiles, shared: Arc<SharedCredentials>) {
+    let mut interval = tokio::time::interval(CREDENTIALS_INTERVAL);
+    loop {
+        interval.tick().await;
+        match files.load_changed() {
+            None => {}
+            Some(Ok(credentials)) => {
+                info!(apps = credentials.registry.apps().len(), "took changed credentials");
+                shared.replace(credentials);
+            }
+            Some(Err(error)) => error!(%error, "kept the credentials of before"),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a node will have, worked out from its flags and its machine before anything starts.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::thread::{CpuSet, sched_getaffinity};
+use tracing::warn;
+
+use super::NodeError;
+use crate::config::{ConfigError, CpuList, MAX_CONNECTIONS_DEFAULT, ServeOptions};
+use crate::event::RECORD_BYTES_EXTRA_MAX;
+use crate::uring::raise_descriptor_limit;
+
+/// Descriptors besides connections: rings, listeners, files, the broker.
+const DESCRIPTORS_RESERVED: u64 = 256;
+
+/// The CPU of each reactor; none where there are more reactors than CPUs.
+pub(super) fn reactor_cpus(
+    options: &ServeOptions,
+    allowed: &[usize],
+) -> Result<Vec<Option<usize>>, ConfigError> {
+    let cpus = match &options.cpus {
+        Some(CpuList(cpus)) => {
+            if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+                return Err(ConfigError::Flag {
+                    flag: "cpus",
+                    value: cpu.to_string(),
+                    problem: format!("this process may only run on {allowed:?}"),
+                });
+            }
+            cpus
+        }
+        None => allowed,
+    };
+    let reactors = options.reactors.map_or(cpus.len(), usize::from);
+    if reactors > cpus.len() {
+        return Ok(vec![None; reactors]);
+    }
+    Ok(cpus[..reactors].iter().copied().map(Some).collect())
+}
+
+pub(super) fn allowed_cpus() -> Vec<usize> {
+    let set = sched_getaffinity(None).expect("a process may always ask for its own CPUs");
+    (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+}
+
+/// Each core's share of the queue, which has to hold the largest event.
+pub(super) fn queue_share(options: &ServeOptions, reactors: usize) -> Result<usize, ConfigError> {
+    let share = options.limits.queue_max / reactors;
+    let least = options.limits.max_body + RECORD_BYTES_EXTRA_MAX;
+    if share < least {
+        return Err(ConfigError::Flag {
+            flag: "queue-max",
+            value: options.limits.queue_max.to_string(),
+            problem: format!(
+                "each of {reactors} reactors gets {share} bytes of it, less than one event of --max-body needs: give at least {}",
+                least * reactors
+            ),
+        });
+    }
+    Ok(share)
+}
+
+/// How many connections the descriptors are enough for.
+pub(super) fn connections_max(options: &ServeOptions) -> Result<usize, NodeError> {
+    let limit = raise_descriptor_limit()
+        .map_err(|errno| NodeError::System { what: "raising RLIMIT_NOFILE", error: errno.into() })?;
+    let most = usize::try_from(limit.saturating_sub(DESCRIPTORS_RESERVED)).unwrap_or(usize::MAX);
+    match options.limits.max_connections {
+        Some(given) if given > most => Err(ConfigError::Flag {
+            flag: "max-connections",
+            value: given.to_string(),
+            problem: format!(
+                "the descriptor limit {limit} is enough for {most}: raise the hard limit RLIMIT_NOFILE (LimitNOFILE= of the systemd unit)"
+            ),
+        }
+        .into()),
+        Some(given) => Ok(given),
+        None if most < MAX_CONNECTIONS_DEFAULT => {
+            warn!(max_connections = most, descriptor_limit = limit, "lowered --max-connections to what the descriptor limit allows");
+            Ok(most)
+        }
+        None => Ok(MAX_CONNECTIONS_DEFAULT),
+    }
+}
+
+/// The node's name: random, made on the first start, kept in the data directory.
+pub(super) fn kept_node_id(data_dir: &Path) -> Result<String, NodeError> {
+    let path = data_dir.join("node-id");
+    match fs::read_to_string(&path) {
+        Ok(id) => return Ok(id.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(data_dir_error(&path, error)),
+    }
+    let id = random_hex(8);
+    fs::write(&path, format!("{id}\n")).map_err(|error| data_dir_error(&path, error))?;
+    Ok(id)
+}
+
+pub(super) fn data_dir_error(path: &Path, error: io::Error) -> NodeError {
+    NodeError::DataDir { path: path.display().to_string(), error }
+}
+
+pub(super) fn random_hex(bytes: usize) -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    random[..bytes * 2].to_owned()
+}
