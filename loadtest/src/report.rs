@@ -1,0 +1,98 @@
+//! What a run found, for people and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::options::RunOptions;
+use crate::tally::Tally;
+
+/// Latencies of accepted requests, microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Latency {
+    mean: f64,
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+/// The report, as `--json` writes it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    seconds: f64,
+    /// Answers a second.
+    rate: f64,
+    answers: u64,
+    accepted: u64,
+    refused: u64,
+    bad_accepted: u64,
+    bad_refused: u64,
+    unanswered: u64,
+    reconnects: u64,
+    /// Answers other than 2xx, by status and code.
+    refusals: BTreeMap<String, u64>,
+    latency_us: Latency,
+}
+
+impl Report {
+    pub(crate) fn new(tally: &Tally, taken: Duration) -> Self {
+        let answers = tally.accepted + tally.refused + tally.bad_accepted + tally.bad_refused;
+        let at = |quantile| tally.latency_us.value_at_quantile(quantile);
+        let refusals = tally.answers.iter().map(|((status, code), count)| {
+            let name = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
+            (name, *count)
+        });
+        Self {
+            seconds: taken.as_secs_f64(),
+            #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+            rate: answers as f64 / taken.as_secs_f64().max(1e-9),
+            answers,
+            accepted: tally.accepted,
+            refused: tally.refused,
+            bad_accepted: tally.bad_accepted,
+            bad_refused: tally.bad_refused,
+            unanswered: tally.unanswered,
+            reconnects: tally.reconnects,
+            refusals: refusals.collect(),
+            latency_us: Latency {
+                mean: tally.latency_us.mean(),
+                p50: at(0.5),
+                p90: at(0.9),
+                p99: at(0.99),
+                p999: at(0.999),
+                max: tally.latency_us.max(),
+            },
+        }
+    }
+
+    /// Whether a threshold of the command line is broken.
+    pub(crate) fn breaks(&self, options: &RunOptions) -> bool {
+        let good = self.accepted + self.refused + self.unanswered;
+        #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+        let error_ratio = (good - self.accepted) as f64 / good.max(1) as f64;
+        let too_slow = options.max_p99.is_some_and(|max| u128::from(self.latency_us.p99) > max.as_micros());
+        let too_many_errors = options.max_error_ratio.is_some_and(|max| error_ratio > max);
+        too_slow || too_many_errors
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Latency { mean, p50, p90, p99, p999, max } = self.latency_us;
+        writeln!(f, "answers      {} in {:.2} s, {:.0}/s", self.answers, self.seconds, self.rate)?;
+        writeln!(f, "accepted     {}", self.accepted)?;
+        writeln!(f, "refused      {} good, {} bad as they should be", self.refused, self.bad_refused)?;
+        if self.bad_accepted > 0 {
+            writeln!(f, "WRONG        {} bad requests were accepted", self.bad_accepted)?;
+        }
+        writeln!(f, "unanswered   {}, {} connections opened again", self.unanswered, self.reconnects)?;
+        for (name, count) in &self.refusals {
+            writeln!(f, "  {name:40} {count}")?;
+        }
+        writeln!(f, "latency, µs  mean {mean:.0}  p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999}  max {max}")
+    }
+}
