@@ -9,7 +9,7 @@ use super::oauth;
 use super::probes::Probe;
 use super::response::{RequestId, Response};
 use super::service::{Moment, Refusal, Service};
-use crate::auth::{AppId, TokenError, verify};
+use crate::auth::{AppId, TokenError};
 use crate::config::AckLevel;
 use crate::event::{RECORD_HEAD_BYTES, Traceparent, TurnBatch};
 use crate::http::{BodyLength, Head, Method};
@@ -107,7 +107,7 @@ impl Service {
     }
 
     fn judge_ingest(
-        &self,
+        &mut self,
         route: Route,
         head: &Head<'_>,
         batch: &TurnBatch,
@@ -158,14 +158,14 @@ impl Service {
         Ok(Judgement::Take { ticket, bytes_max })
     }
 
-    fn authenticate(&self, head: &Head<'_>, moment: Moment) -> Result<AppId, Refusal> {
+    fn authenticate(&mut self, head: &Head<'_>, moment: Moment) -> Result<AppId, Refusal> {
         let offered = head.authorization.and_then(|value| value.split_first_chunk::<7>());
         // RFC 9110 section 11.1: the scheme's case does not matter.
         let token = match offered {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token.trim_ascii(),
             _ => return Err(Code::MissingToken.into()),
         };
-        verify(&self.credentials, token, moment.wall).map(|app| app.id).map_err(|error| {
+        self.tokens.verify(&self.credentials, token, moment.wall).map(|app| app.id).map_err(|error| {
             let code = match error {
                 TokenError::Malformed => Code::MalformedToken,
                 TokenError::UnknownKey => Code::UnknownKey,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::code::Code;
 use super::response::{RequestId, Response, problem};
 use super::second_looks::SecondLooks;
-use crate::auth::{Credentials, SharedCredentials};
+use crate::auth::{Credentials, SharedCredentials, TokenCache};
 use crate::config::AckLevel;
 use crate::event::{EventIds, JsonChecker, RECORD_BYTES_EXTRA_MAX};
 use crate::http::Violation;
@@ -105,6 +105,7 @@ impl Refusal {
 pub struct Service {
     pub(super) options: ServiceOptions,
     pub(super) credentials: Arc<Credentials>,
+    pub(super) tokens: TokenCache,
     pub(super) health: Arc<Health>,
     pub(super) ids: EventIds,
     pub(super) checker: JsonChecker,
@@ -128,6 +129,7 @@ impl Service {
             // The version first: a snapshot that is newer than its version is only loaded once more.
             version: shared.version(),
             credentials: shared.newest(),
+            tokens: TokenCache::default(),
             health,
             ids: EventIds::default(),
             checker: JsonChecker::default(),
@@ -144,6 +146,7 @@ impl Service {
         if version != self.version {
             self.version = version;
             self.credentials = self.shared.newest();
+            self.tokens.clear();
         }
     }
 

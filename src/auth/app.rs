@@ -78,9 +78,15 @@ impl fmt::Debug for Secret {
 }
 
 fn random_text<const BYTES: usize>() -> String {
-    let mut bytes = [0u8; BYTES];
-    SystemRandom::new().fill(&mut bytes).expect("the system's random numbers never run out");
-    URL_SAFE_NO_PAD.encode(bytes)
+    loop {
+        let mut bytes = [0u8; BYTES];
+        SystemRandom::new().fill(&mut bytes).expect("the system's random numbers never run out");
+        let text = URL_SAFE_NO_PAD.encode(bytes);
+        // On a command line, a leading dash would be taken for a flag.
+        if !text.starts_with('-') {
+            return text;
+        }
+    }
 }
 
 /// SHA-256 of a secret.
@@ -96,10 +102,14 @@ impl SecretHash {
 
     /// Whether `secret` is the one; takes the same time wherever they differ.
     pub fn matches(&self, secret: &[u8]) -> bool {
-        // Both sides are digests, so their lengths tell nothing.
-        let offered = Self::of(secret);
-        self.0.iter().zip(offered.0).fold(0u8, |difference, (a, b)| difference | (a ^ b)) == 0
+        is_same(&self.0, &Self::of(secret).0)
     }
+}
+
+/// Whether two texts are the same; for equal lengths it takes the same time wherever they differ.
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).fold(0u8, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 impl fmt::Debug for SecretHash {

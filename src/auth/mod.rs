@@ -8,6 +8,7 @@
 //! What it does not know: HTTP, sockets, threads, clocks (time is an argument).
 
 mod app;
+mod cache;
 mod credentials;
 mod file;
 mod keys;
@@ -15,6 +16,7 @@ mod registry;
 mod token;
 
 pub use app::{ApiKey, App, AppId, Secret};
+pub use cache::TokenCache;
 pub use credentials::{Credentials, CredentialsError, CredentialsFiles, SharedCredentials};
 pub use file::{AppsFile, FileError, create_signing_keys, load_signing_keys};
 pub use keys::{KeyRing, KeyRingError, SigningKey};

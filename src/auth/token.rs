@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::app::{App, AppId};
 use super::credentials::Credentials;
 use super::keys::{KeyRing, SigningKey, header, is_kid};
+use super::registry::Registry;
 
 /// Who the tokens are for.
 pub const AUDIENCE: &str = "forebay";
@@ -86,8 +87,13 @@ fn sign(key: &SigningKey, claims: &[u8]) -> String {
 
 /// Verifies a token at `now` (since the Unix epoch); returns its app.
 ///
-/// Cost: about 0.5 µs, most of it the HMAC. Nothing is parsed before the signature was found good.
+/// Cost: about 0.7 µs, most of it HMAC and base64; see [`TokenCache`](super::TokenCache) for tokens that come again and again.
 pub fn verify<'a>(credentials: &'a Credentials, token: &[u8], now: Duration) -> Result<&'a App, TokenError> {
+    judge(&read(&credentials.keys, token)?, &credentials.registry, now)
+}
+
+/// The first half: the form, the key, the signature. Nothing is parsed before the signature was found good.
+pub(super) fn read(keys: &KeyRing, token: &[u8]) -> Result<Claims, TokenError> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::Malformed);
     }
@@ -102,13 +108,21 @@ pub fn verify<'a>(credentials: &'a Credentials, token: &[u8], now: Duration) -> 
     let mut tag_room = [0u8; 48];
     let claims_text = decode(claims, &mut claims_room)?;
     let tag = decode(tag, &mut tag_room)?;
-    let Some(key) = credentials.keys.keys().iter().find(|key| key.encoded_header().as_bytes() == head) else {
+    let Some(key) = keys.keys().iter().find(|key| key.encoded_header().as_bytes() == head) else {
         return Err(why_no_key(head));
     };
     let signed = &token[..head.len() + 1 + claims.len()];
     hmac::verify(key.hmac(), signed, tag).map_err(|_| TokenError::BadSignature)?;
 
-    let claims: Claims = serde_json::from_slice(claims_text).map_err(|_| TokenError::Malformed)?;
+    serde_json::from_slice(claims_text).map_err(|_| TokenError::Malformed)
+}
+
+/// The second half: what the claims are worth now.
+pub(super) fn judge<'a>(
+    claims: &Claims,
+    registry: &'a Registry,
+    now: Duration,
+) -> Result<&'a App, TokenError> {
     if claims.aud != AUDIENCE {
         return Err(TokenError::WrongAudience);
     }
@@ -123,7 +137,7 @@ pub fn verify<'a>(credentials: &'a Credentials, token: &[u8], now: Duration) -> 
     if claims.exp - claims.iat.min(claims.exp) > LIFETIME_SECONDS_MAX {
         return Err(TokenError::Malformed);
     }
-    let app = credentials.registry.app(claims.sub).ok_or(TokenError::UnknownApp)?;
+    let app = registry.app(claims.sub).ok_or(TokenError::UnknownApp)?;
     if !app.enabled {
         return Err(TokenError::AppDisabled);
     }
@@ -157,11 +171,10 @@ fn why_no_key(head: &[u8]) -> TokenError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Registry;
     use proptest::prelude::*;
 
     const NOW: Duration = Duration::from_secs(1_790_000_000);
-    const LIFETIME: Duration = Duration::from_secs(900);
+    const LIFETIME: Duration = Duration::from_mins(15);
 
     fn credentials() -> (Credentials, App) {
         let mut registry = Registry::default();

@@ -228,7 +228,7 @@ impl ServeOptions {
         }
         let seconds = |d: Duration| format!("{}s", d.as_secs_f64());
         let lifetime = self.credentials.token_lifetime;
-        if lifetime < Duration::from_secs(1) || lifetime > Duration::from_secs(24 * 3600) {
+        if lifetime < Duration::from_secs(1) || lifetime > Duration::from_hours(24) {
             return flag(
                 "token-lifetime",
                 seconds(lifetime),
@@ -265,12 +265,12 @@ impl ServeOptions {
             ("ack-timeout", self.ack_timeout),
             ("confirm-timeout", self.broker.confirm_timeout),
         ] {
-            if value.is_zero() || value > Duration::from_secs(24 * 3600) {
+            if value.is_zero() || value > Duration::from_hours(24) {
                 return flag(name, seconds(value), "must lie between 1ms and 24 hours (1440m)");
             }
         }
         let heartbeat = self.broker.amqp_heartbeat;
-        if heartbeat < Duration::from_secs(1) || heartbeat > Duration::from_secs(600) {
+        if heartbeat < Duration::from_secs(1) || heartbeat > Duration::from_mins(10) {
             return flag("amqp-heartbeat", seconds(heartbeat), "must lie between 1s and 10m");
         }
         if let Some(id) = &self.node_id

@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(parse_size("2MiB"), Ok(2_097_152));
         assert_eq!(parse_size("8GiB"), Ok(8_589_934_592));
         assert_eq!(parse_duration("0ms"), Ok(Duration::ZERO));
-        assert_eq!(parse_duration("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(parse_duration("15m"), Ok(Duration::from_mins(15)));
     }
 
     #[test]
