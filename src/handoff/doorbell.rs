@@ -49,6 +49,11 @@ impl Doorbell {
         }
     }
 
+    /// Whether it was rung and not answered yet.
+    pub fn is_rung(&self) -> bool {
+        self.0.rung.load(Ordering::Acquire)
+    }
+
     /// The descriptor that becomes readable.
     pub fn descriptor(&self) -> RawFd {
         self.0.eventfd.as_raw_fd()

@@ -38,7 +38,7 @@ use threads::{
 };
 
 /// Batches in a core's channel. Under load a batch is a turn's worth of events, so bytes are the tighter bound.
-const QUEUE_BATCHES_MAX: usize = 1024;
+const QUEUE_BATCHES_MAX: usize = 32 << 10;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ fn token(index: usize) -> Token {
 }
 
 fn index(token: Token) -> usize {
-    (u32::MAX - 1 - token.slot) as usize
+    (u32::MAX - 1).wrapping_sub(token.slot) as usize
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ enum State {
     Cancelling,
     /// As idle, and never to be armed again.
     Cancelled,
+    /// The close is in flight.
+    Closing,
     Closed,
 }
 
@@ -88,6 +90,12 @@ impl Listeners {
         }
     }
 
+    /// A close's completion; whether it was a listener's.
+    pub(super) fn handle_closed(&mut self, token: Token) -> bool {
+        let listener = self.all.get_mut(index(token)).filter(|listener| listener.state == State::Closing);
+        listener.map(|listener| listener.state = State::Closed).is_some()
+    }
+
     /// A descriptor was freed.
     pub(super) fn handle_room(&mut self) {
         for listener in &mut self.all {
@@ -142,7 +150,7 @@ impl Listeners {
             }
             if listener.state == State::Cancelled {
                 driver.submit(token(index), Operation::Close(listener.socket));
-                listener.state = State::Closed;
+                listener.state = State::Closing;
             }
         }
     }

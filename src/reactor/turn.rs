@@ -260,7 +260,7 @@ impl<D: Driver> Reactor<D> {
                 self.handle_sent(token, result, bytes, start)?;
             }
             Completion::Closed { token } => {
-                if self.table.find(token).is_some() {
+                if !self.listeners.handle_closed(token) && self.table.find(token).is_some() {
                     self.table.remove(token.slot);
                     self.connections.fetch_sub(1, Ordering::Relaxed);
                     self.listeners.handle_room();

@@ -1,0 +1,200 @@
+//! Clients that are slow, silent or too many, and levels that are not reached: each has its time and its answer.
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use forebay::reactor::ANSWERS_MAX;
+
+use crate::clients::{Answer, read};
+use crate::scenarios::CALM;
+use crate::world::{Plan, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn world() -> World {
+    World::new(Plan { clients: 0, ..CALM })
+}
+
+fn post(world: &World, fields: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST /v1/events HTTP/1.1\r\nHost: sim\r\nAuthorization: Bearer {}\r\n{fields}Content-Length: {}\r\n\r\n{body}",
+        world.token,
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn send(world: &mut World, client: RawFd, bytes: &[u8]) {
+    world.wire(client).up.extend(bytes);
+    world.turn();
+    world.turn();
+}
+
+fn answers(world: &mut World, client: RawFd) -> Vec<Answer> {
+    read(&world.wire(client).down)
+}
+
+fn only(world: &mut World, client: RawFd) -> Answer {
+    let mut answers = answers(world, client);
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.remove(0)
+}
+
+#[test]
+fn a_head_has_its_time_from_its_first_byte() {
+    let mut world = world();
+    let client = world.connect();
+    world.wait(30 * SECOND);
+    send(&mut world, client, b"POST /v1/ev");
+    world.wait(4 * SECOND);
+    send(&mut world, client, b"ents HTTP/1.1\r\n");
+    assert!(answers(&mut world, client).is_empty());
+    world.wait(2 * SECOND);
+    let answer = only(&mut world, client);
+    assert!(answer.status == 408 && answer.body.contains("head_timeout"), "{answer:?}");
+    assert!(answer.head.contains("Connection: close"));
+    world.wait(3 * SECOND);
+    assert!(world.wire(client).closed);
+}
+
+#[test]
+fn a_body_has_its_time_from_the_end_of_its_head() {
+    let mut world = world();
+    let client = world.connect();
+    let request = post(&world, "", r#"{"a":1}"#);
+    send(&mut world, client, &request[..request.len() - 3]);
+    world.wait(9 * SECOND);
+    send(&mut world, client, &request[request.len() - 3..request.len() - 2]);
+    assert!(answers(&mut world, client).is_empty());
+    world.wait(2 * SECOND);
+    let answer = only(&mut world, client);
+    assert!(answer.status == 408 && answer.body.contains("body_timeout"), "{answer:?}");
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let mut world = world();
+    let (silent, used) = (world.connect(), world.connect());
+    world.wait(60 * SECOND);
+    let request = post(&world, "", "{}");
+    send(&mut world, used, &request);
+    world.wait(20 * SECOND);
+    assert!(world.wire(silent).closed && world.wire(silent).down.is_empty());
+    assert!(!world.wire(used).down_ended, "its time began anew with its request");
+    world.wait(60 * SECOND);
+    assert!(world.wire(used).closed);
+}
+
+#[test]
+fn an_answer_that_nobody_reads_ends_the_connection() {
+    let mut world = world();
+    let client = world.connect();
+    world.wire(client).window = Some(10);
+    let request = post(&world, "", "{}");
+    send(&mut world, client, &request);
+    world.wait(70 * SECOND);
+    assert!(!world.wire(client).closed);
+    world.wait(10 * SECOND);
+    assert!(world.wire(client).closed);
+    assert_eq!(world.metrics.accepted.value(), 1, "the event is not forgotten");
+}
+
+#[test]
+fn a_level_that_is_not_reached_in_time_says_what_was() {
+    let mut world = World::new(Plan { clients: 0, forwarder: 0, ..CALM });
+    let client = world.connect();
+    let request = post(&world, "Forebay-Ack: confirmed\r\n", "{}");
+    send(&mut world, client, &request);
+    world.wait(9 * SECOND);
+    assert!(answers(&mut world, client).is_empty());
+    world.wait(2 * SECOND);
+    let answer = only(&mut world, client);
+    assert!(
+        answer.status == 503
+            && answer.body.contains("ack_timeout")
+            && answer.body.contains(r#""level":"queued","id":""#)
+    );
+    assert!(answer.head.contains("Forebay-Ack: queued"), "{answer:?}");
+    assert_eq!(world.metrics.accepted.value(), 1, "it stays accepted");
+    // The connection goes on.
+    let request = post(&world, "", "{}");
+    send(&mut world, client, &request);
+    assert_eq!(answers(&mut world, client)[1].status, 202);
+}
+
+#[test]
+fn past_the_ring_of_answers_nothing_more_is_read() {
+    let mut world = World::new(Plan { clients: 0, forwarder: 0, ..CALM });
+    let client = world.connect();
+    let request = post(&world, "Forebay-Ack: confirmed\r\n", "{}");
+    let many = ANSWERS_MAX + 500;
+    world.wire(client).up.extend(request.repeat(many));
+    world.wait(SECOND);
+    assert_eq!(world.metrics.accepted.value(), ANSWERS_MAX as u64);
+    for _ in 0..many / ANSWERS_MAX {
+        let seen = usize::try_from(world.metrics.accepted.value()).expect("a few");
+        let taken = request.len() * many - world.wire(client).up.len();
+        assert!(taken < request.len() * seen + (128 << 10), "the kernel keeps the rest");
+        world.wait(11 * SECOND);
+    }
+    assert_eq!(world.metrics.accepted.value(), many as u64, "all had their turn");
+    assert_eq!(answers(&mut world, client).len(), many);
+}
+
+#[test]
+fn beyond_the_cap_a_connection_is_told_so() {
+    let mut world = World::new(Plan { clients: 0, connections_max: 2, ..CALM });
+    let (first, second) = (world.connect(), world.connect());
+    let third = world.connect();
+    world.turn();
+    world.turn();
+    let answer = only(&mut world, third);
+    assert!(
+        answer.status == 503
+            && answer.body.contains("overloaded")
+            && answer.head.contains("Connection: close")
+    );
+    world.wire(third).up_ended = true;
+    world.wire(second).up_ended = true;
+    world.wait(SECOND);
+    assert!(world.wire(third).closed && world.wire(second).closed && !world.wire(first).closed);
+    let fourth = world.connect();
+    let request = post(&world, "", "{}");
+    send(&mut world, fourth, &request);
+    assert_eq!(only(&mut world, fourth).status, 202, "there is room again");
+}
+
+#[test]
+fn a_request_cut_short_by_the_end_of_the_stream_is_told_so() {
+    let mut world = world();
+    let client = world.connect();
+    let request = post(&world, "", r#"{"a":1}"#);
+    world.wire(client).up_ended = true;
+    send(&mut world, client, &request[..request.len() - 1]);
+    world.wait(SECOND);
+    let answer = only(&mut world, client);
+    assert!(answer.status == 400 && answer.body.contains("malformed_request"), "{answer:?}");
+    assert!(world.wire(client).closed);
+}
+
+#[test]
+fn rfc9110_10_1_1_continue_is_sent_only_while_the_body_is_waited_for() {
+    let mut world = world();
+    let client = world.connect();
+    let request = post(&world, "Expect: 100-continue\r\n", "{}");
+    send(&mut world, client, &request[..request.len() - 2]);
+    assert_eq!(world.wire(client).down, b"HTTP/1.1 100 Continue\r\n\r\n");
+    send(&mut world, client, b"{}");
+    assert_eq!(only(&mut world, client).status, 202);
+    let impatient = world.connect();
+    send(&mut world, impatient, &request);
+    assert!(world.wire(impatient).down.starts_with(b"HTTP/1.1 202"));
+    let unwanted = world.connect();
+    send(
+        &mut world,
+        unwanted,
+        b"POST /v1/events HTTP/1.1\r\nHost: s\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+    );
+    let answer = only(&mut world, unwanted);
+    assert!(answer.status == 401 && answer.head.contains("Connection: close"), "{answer:?}");
+}
