@@ -232,9 +232,9 @@ impl Generator {
                 connection.is_receiving = more;
                 match result {
                     Received::Data(lease) => {
+                        let now = self.ring.now();
                         let bytes = self.ring.lent(&lease);
                         if connection.state == State::Up {
-                            let now = forebay::clock::monotonic();
                             let has_ended = take_answers(
                                 connection,
                                 bytes,

@@ -9,7 +9,7 @@
 //! - [`Assembler`] turns records into `CloudEvents` batches of about `--batch-bytes`, one core's events in a message.
 //! - [`Tracker`] is the memory of what is under way: a window of unconfirmed messages, what must go again, what is confirmed in one gapless
 //!   prefix a core. No socket, no clock.
-//! - [`Session`](session::Session) speaks AMQP through lapin; any doubt ends it, and a new one publishes again whatever has no confirm.
+//! - `Session` speaks AMQP through lapin; any doubt ends it, and a new one publishes again whatever has no confirm.
 //! - [`Forwarder`] runs them on a thread of its own, inside of `tokio_uring`.
 //!
 //! Delivery is at least once: a message is never dropped, and one that no broker takes is split down to the event at fault, which is

@@ -135,6 +135,7 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
     let bell = Bell::default();
     let (ended_in, ended) = unbounded_channel();
     let mut node_threads = Threads { doorbells: Vec::new(), reactors: cpus.len(), ended, forwarder: true };
+    let mut listen = options.listen.clone();
     let mut outlets = Vec::new();
     let (up_in, up) = std::sync::mpsc::channel();
     let connections = Arc::new(AtomicUsize::new(0));
@@ -154,7 +155,7 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
             metrics.clone(),
         );
         let parts = ReactorParts {
-            listeners: open_listeners(options)?,
+            listeners: open_listeners(&mut listen)?,
             service,
             inlet,
             doorbell,
@@ -194,7 +195,7 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
         .enable_all()
         .build()
         .map_err(|error| NodeError::System { what: "starting the operators' runtime", error })?;
-    runtime.block_on(operate(options, &node, operator, credentials, files, node_threads))
+    runtime.block_on(operate(options, &node, &listen, operator, credentials, files, node_threads))
 }
 
 fn load_credentials(options: &ServeOptions) -> Result<(CredentialsFiles, Arc<SharedCredentials>), NodeError> {

@@ -1,5 +1,6 @@
 //! What the main thread does while the others work: the operators' listener, signals, credentials; and the stop, step by step.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) async fn operate(
     options: &ServeOptions,
     node: &str,
+    listen: &[SocketAddr],
     operator: Arc<Operator>,
     credentials: Arc<SharedCredentials>,
     files: CredentialsFiles,
@@ -38,11 +40,12 @@ pub(super) async fn operate(
     };
     let address = options.admin_listen;
     let listener = TcpListener::bind(address).await.map_err(|error| NodeError::Listen { address, error })?;
+    let admin_address = listener.local_addr().unwrap_or(address);
     let admin = tokio::spawn(admin::serve(listener, operator.clone()));
     let watch = tokio::spawn(watch_credentials(files, credentials));
     operator.health.enter(Phase::Serving);
-    let listen: Vec<_> = options.listen.iter().map(ToString::to_string).collect();
-    info!(node, listen = listen.join(","), admin = %address, reactors = threads.reactors, ack = %options.ack, "ready");
+    let listen: Vec<_> = listen.iter().map(ToString::to_string).collect();
+    info!(node, listen = listen.join(","), admin = %admin_address, reactors = threads.reactors, ack = %options.ack, "ready");
 
     let failed = tokio::select! {
         name = signals.next() => {

@@ -33,6 +33,11 @@ impl Shape {
         Self { is_head: false, persistence: Persistence::Close }
     }
 
+    /// The same, ending the connection.
+    pub(super) fn and_close(self) -> Self {
+        Self { persistence: Persistence::Close, ..self }
+    }
+
     pub(super) fn is_last(self) -> bool {
         self.persistence == Persistence::Close
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::answers::{Answers, Shape, SpareRings};
-use crate::api::{Judgement, Moment, Outcome, Service, Ticket};
+use crate::api::{Accepted, Judgement, Moment, Outcome, Response, Service, Ticket};
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
 use crate::http::{BodyLength, Decoder, HeadLimits, Step};
@@ -205,10 +205,7 @@ impl Connection {
                 Step::More => break,
                 Step::Head(head) => {
                     heads += 1;
-                    let mut shape = Shape::of(&head);
-                    if desk.is_draining {
-                        shape = Shape { is_head: shape.is_head, ..Shape::last() };
-                    }
+                    let shape = Shape::of(&head);
                     match desk.service.judge(&head, &desk.batch, desk.moment) {
                         Judgement::Take { ticket, bytes_max } => {
                             // RFC 9110 section 10.1.1: not needed when the body is coming already.
@@ -221,36 +218,17 @@ impl Connection {
                             Ok(bytes_max)
                         }
                         Judgement::Answer(response) => {
-                            if response.close {
-                                shape = Shape { is_head: shape.is_head, ..Shape::last() };
-                            }
-                            if shape.is_last() {
-                                self.life = Life::Flushing;
-                            }
-                            self.answers.push_response(response, shape, &mut desk.spares);
                             self.is_skipping = true;
+                            self.answer(response, shape, desk);
                             Err(desk.service.skip_bytes_max())
                         }
                     }
                 }
                 Step::Body(body) => {
-                    let Pending { ticket, mut shape } = pending.take().expect("a body has its head");
+                    let Pending { ticket, shape } = pending.take().expect("a body has its head");
                     match desk.service.complete(ticket, body, &mut desk.batch, desk.moment) {
-                        Outcome::Accepted(accepted) => {
-                            let (events, level) = (accepted.events, accepted.level);
-                            let number = self.answers.push_accepted(accepted, shape, &mut desk.spares);
-                            let (slot, generation) = (self.slot, self.generation);
-                            desk.awaiting.push(Awaiting { slot, generation, number, events, level });
-                        }
-                        Outcome::Answer(response) => {
-                            if response.close {
-                                shape = Shape { is_head: shape.is_head, ..Shape::last() };
-                            }
-                            self.answers.push_response(response, shape, &mut desk.spares);
-                        }
-                    }
-                    if shape.is_last() {
-                        self.life = Life::Flushing;
+                        Outcome::Accepted(accepted) => self.await_level(accepted, shape, desk),
+                        Outcome::Answer(response) => self.answer(response, shape, desk),
                     }
                     continue;
                 }
@@ -261,7 +239,7 @@ impl Connection {
                 Step::Violation(violation) => {
                     if !self.is_skipping {
                         let response = desk.service.violation(violation, desk.moment);
-                        self.answers.push_response(response, Shape::last(), &mut desk.spares);
+                        self.answer(response, Shape::last(), desk);
                     }
                     self.life = Life::Flushing;
                     break;
@@ -275,6 +253,29 @@ impl Connection {
         self.pending = pending.map(Box::new);
         self.set_deadline(before, steps > 1, heads > 0, desk);
         used
+    }
+
+    /// An answer that is complete.
+    fn answer(&mut self, response: Response, shape: Shape, desk: &mut Desk) {
+        let shape = self.end_with(shape, response.close || desk.is_draining);
+        self.answers.push_response(response, shape, &mut desk.spares);
+    }
+
+    /// A 202, once its events have the level asked for.
+    fn await_level(&mut self, accepted: Accepted, shape: Shape, desk: &mut Desk) {
+        let (events, level) = (accepted.events, accepted.level);
+        let shape = self.end_with(shape, desk.is_draining);
+        let number = self.answers.push_accepted(accepted, shape, &mut desk.spares);
+        desk.awaiting.push(Awaiting { slot: self.slot, generation: self.generation, number, events, level });
+    }
+
+    /// Whether this answer is the connection's last: then no more requests are taken.
+    fn end_with(&mut self, shape: Shape, is_last: bool) -> Shape {
+        let shape = if is_last { shape.and_close() } else { shape };
+        if shape.is_last() {
+            self.life = Life::Flushing;
+        }
+        shape
     }
 
     /// A head has its time from its first byte, a body from the end of its head; else the connection may idle.
@@ -292,7 +293,7 @@ impl Connection {
     pub(super) fn handle_end(&mut self, desk: &mut Desk) {
         if self.phase() != Phase::Idle && !self.is_skipping {
             let response = desk.service.cut_short(desk.moment);
-            self.answers.push_response(response, Shape::last(), &mut desk.spares);
+            self.answer(response, Shape::last(), desk);
         }
         self.forget_request();
         self.life = Life::Flushing;
@@ -303,7 +304,7 @@ impl Connection {
         if !self.is_skipping {
             let in_head = self.phase() == Phase::Head;
             let response = desk.service.timed_out(in_head, desk.moment);
-            self.answers.push_response(response, Shape::last(), &mut desk.spares);
+            self.answer(response, Shape::last(), desk);
         }
         self.forget_request();
         self.life = Life::Flushing;
@@ -312,8 +313,7 @@ impl Connection {
     /// There are too many connections: says so and ends.
     pub(super) fn refuse(&mut self, desk: &mut Desk) {
         let response = desk.service.too_many_connections(desk.moment);
-        self.answers.push_response(response, Shape::last(), &mut desk.spares);
-        self.life = Life::Flushing;
+        self.answer(response, Shape::last(), desk);
     }
 
     fn forget_request(&mut self) {

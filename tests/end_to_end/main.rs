@@ -1,0 +1,16 @@
+//! End to end: a real node, a real RabbitMQ, real sockets. One file a promise.
+//!
+//! The tests start what they need themselves (`scripts/broker`), in places of their own.
+
+mod accepts;
+mod broker_loss;
+mod config;
+mod connections;
+mod credentials;
+mod load;
+mod overload;
+mod refusals;
+mod refused_by_broker;
+mod stops;
+mod support;
+mod tls;

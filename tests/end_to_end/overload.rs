@@ -1,0 +1,43 @@
+//! A queue that is full refuses, says when to come back, and is told to the balancer; memory stays bounded.
+
+use crate::support::{Broker, Node, await_true};
+
+#[test]
+fn a_full_queue_refuses_with_retry_after_and_readiness_until_there_is_room() {
+    let exclusive = Broker::exclusive();
+    let broker = exclusive.broker;
+    let flags =
+        ["--reactors", "1", "--queue-max", "1MiB", "--amqp-heartbeat", "600s", "--confirm-window", "2"];
+    let node = Node::start_on(&broker.url(), &flags);
+    let app = node.app("demo");
+    let token = node.token(&app);
+    broker.pause();
+    let body = format!("{{\"a\":\"{}\"}}", "x".repeat(50_000));
+    let mut http = node.http();
+    let mut accepted = 0;
+    let refused = loop {
+        let answer = http.event(&token, &body);
+        if answer.status != 202 {
+            break answer;
+        }
+        accepted += 1;
+        assert!(accepted < 100, "1 MiB is full some time");
+    };
+    assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
+    assert_eq!(refused.json()["retryable"], true);
+    let retry_after: u32 = refused.field("Retry-After").expect("a time").parse().expect("an integer");
+    assert!(retry_after >= 1);
+    assert!(accepted >= 15, "{accepted} events of 50 KB before the queue of 1 MiB was full");
+    await_true("readiness says so", || node.readyz().status == 503);
+    assert_eq!(node.readyz().json()["reason"], "overloaded");
+    assert_eq!(http.event(&token, &body).status, 503, "still");
+    broker.resume();
+    await_true("there is room again", || http.event(&token, &body).status == 202);
+    await_true("readiness says so", || node.readyz().status == 200);
+    await_true("all are confirmed", || node.metric("forebay_events_pending") == 0);
+    let (received, accepted) =
+        (node.metric("forebay_events_received_total"), node.metric("forebay_events_accepted_total"));
+    let rejected = node.metric("forebay_events_rejected_total{code=\"overloaded\"}");
+    assert_eq!(received, accepted + rejected);
+    assert_eq!(node.stop().code, Some(0));
+}

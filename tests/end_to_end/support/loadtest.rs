@@ -1,0 +1,83 @@
+//! The load tester, as users run it.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::{App, Node};
+
+/// Runs the load tester against a node.
+pub(crate) struct Loadtest<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) app: &'a App,
+}
+
+/// A run in the background.
+pub(crate) struct Running {
+    child: Child,
+    report: PathBuf,
+}
+
+impl Loadtest<'_> {
+    /// Runs to the end; the report.
+    pub(crate) fn run(&self, flags: &[&str]) -> Value {
+        self.start(flags).wait()
+    }
+
+    /// Starts a run.
+    pub(crate) fn start(&self, flags: &[&str]) -> Running {
+        let report = self.node.folder.path().join(format!("report-{}.json", flags.len()));
+        let mut command = Command::new(binary());
+        command.args(["run", "--quiet", "--target", &format!("http://{}", self.node.address)]);
+        command.args(["--api-key", &self.app.api_key, "--secret", &self.app.secret]);
+        command.arg("--ids").arg(self.ids()).arg("--json").arg(&report).args(flags);
+        let child =
+            command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("the load tester runs");
+        Running { child, report }
+    }
+
+    /// Drains the queue and compares.
+    pub(crate) fn verify(&self) -> Value {
+        let mut command = Command::new(binary());
+        command.args(["verify", "--json", "--patience", "2s", "--amqp-url", &self.node.queue.url]);
+        command.args(["--queue", &self.node.queue.name, "--ids"]).arg(self.ids());
+        let Output { stdout, stderr, .. } = command.output().expect("the load tester runs");
+        serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&stderr)))
+    }
+
+    fn ids(&self) -> PathBuf {
+        self.node.folder.path().join("ids.txt")
+    }
+}
+
+impl Running {
+    /// Waits for the end; the report.
+    pub(crate) fn wait(mut self) -> Value {
+        let status = self.child.wait().expect("a child");
+        assert!(status.success(), "the load tester ended with {status}");
+        serde_json::from_slice(&std::fs::read(&self.report).expect("a report")).expect("JSON")
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+}
+
+/// The load tester is another package, so cargo does not build it for these tests by itself.
+fn binary() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let forebay = PathBuf::from(env!("CARGO_BIN_EXE_forebay"));
+        let profile = forebay.parent().expect("a folder");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "forebay-loadtest"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
+        assert!(built.success(), "the load tester builds");
+        profile.join("forebay-loadtest")
+    })
+}

@@ -1,0 +1,245 @@
+//! A node of a test's own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Broker, Http, Queue, await_some, await_true};
+
+/// A running node, with its own data directory, exchange and queue.
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) queue: Queue,
+    pub(crate) folder: TempDir,
+    child: Child,
+    lines: Lines,
+}
+
+/// What a node says, line by line.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+/// An app's credentials.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) id: String,
+    pub(crate) api_key: String,
+    pub(crate) secret: String,
+}
+
+/// How a node ended.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    pub(crate) code: Option<i32>,
+    /// Its last line.
+    pub(crate) line: Value,
+}
+
+/// The command of the binary under test, without any configuration from outside.
+pub(crate) fn forebay(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FOREBAY_")) {
+        command.env_remove(name);
+    }
+    command.args(args);
+    command
+}
+
+impl Node {
+    /// A node on the shared broker that is ready to take events.
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_on(&Broker::main().url(), flags)
+    }
+
+    /// A node on the given broker.
+    pub(crate) fn start_on(url: &str, flags: &[&str]) -> Self {
+        let node = Self::spawn(url, flags, &[]);
+        await_true("the node is ready", || node.readyz().status == 200);
+        node
+    }
+
+    /// A node that may never become ready.
+    pub(crate) fn spawn(url: &str, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        static NODES: AtomicU32 = AtomicU32::new(0);
+        let folder = tempfile::tempdir().expect("a folder");
+        let name = format!("e2e.{}.{}", std::process::id(), NODES.fetch_add(1, Ordering::Relaxed));
+        let mut command = forebay(&[
+            "--log-format",
+            "json",
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--amqp-url",
+            url,
+            "--exchange",
+            &name,
+            "--queue",
+            &name,
+        ]);
+        // Where a flag of the test may say otherwise.
+        command.env("FOREBAY_DRAIN_DELAY", "0ms");
+        command.args(flags).envs(environment.iter().copied());
+        command.current_dir(folder.path()).stderr(Stdio::piped()).stdout(Stdio::null());
+        let mut child = command.spawn().expect("the node starts");
+        let lines = Lines::default();
+        let reader = BufReader::new(child.stderr.take().expect("piped"));
+        let kept = lines.clone();
+        thread::spawn(move || {
+            for line in reader.lines().map_while(Result::ok) {
+                kept.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        let ready = await_some("the node says that it is ready", || {
+            assert!(child.try_wait().expect("a child").is_none(), "the node ended: {:?}", lines.all());
+            lines.find("ready")
+        });
+        let address = |name: &str| ready[name].as_str().expect("an address").parse().expect("an address");
+        let queue = Queue { url: url.to_owned(), name };
+        Self { address: address("listen"), admin: address("admin"), queue, folder, child, lines }
+    }
+
+    /// A new connection to the public listener.
+    pub(crate) fn http(&self) -> Http {
+        Http::connect(self.address)
+    }
+
+    pub(crate) fn readyz(&self) -> super::Answer {
+        Http::connect(self.admin).get("/readyz")
+    }
+
+    /// Makes an app with the command line; the node knows it when this returns.
+    pub(crate) fn app(&self, name: &str) -> App {
+        let app = self.app_command(&["create", name, "--json"]);
+        let text = |name: &str| app[name].as_str().expect("text").to_owned();
+        let app = App { id: text("id"), api_key: text("api_key"), secret: text("secret") };
+        await_true("the node knows the app", || self.ask_token(&app).status == 200);
+        app
+    }
+
+    /// Runs `forebay app …` on this node's files; its JSON.
+    pub(crate) fn app_command(&self, args: &[&str]) -> Value {
+        let output = self.command(&[&["app"], args].concat());
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Runs a command in this node's folder.
+    pub(crate) fn command(&self, args: &[&str]) -> Output {
+        forebay(args).current_dir(self.folder.path()).output().expect("the command runs")
+    }
+
+    /// Asks the token endpoint.
+    pub(crate) fn ask_token(&self, app: &App) -> super::Answer {
+        use base64::Engine;
+        let basic =
+            base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", app.api_key, app.secret));
+        let fields = [
+            ("Authorization", format!("Basic {basic}")),
+            ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
+        ];
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.http().post("/oauth/token", &fields, b"grant_type=client_credentials")
+    }
+
+    /// A token of an app.
+    pub(crate) fn token(&self, app: &App) -> String {
+        self.ask_token(app).json()["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// The value of a metric, with its labels as they are written.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let page = String::from_utf8(Http::connect(self.admin).get("/metrics").body).expect("text");
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no metric {name} in {page}")).parse().expect("a number")
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) fn metric_sum(&self, name: &str) -> u64 {
+        let page = String::from_utf8(Http::connect(self.admin).get("/metrics").body).expect("text");
+        let lines = page.lines().filter(|line| !line.starts_with('#') && line.starts_with(name));
+        lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("a number")).sum()
+    }
+
+    /// The node's process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Resident memory, bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib << 10
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("our own child");
+    }
+
+    /// The lines that hold `text`.
+    pub(crate) fn said(&self, text: &str) -> Option<Value> {
+        self.lines.find(text)
+    }
+
+    /// All lines.
+    pub(crate) fn everything(&self) -> Vec<String> {
+        self.lines.all()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(&mut self) -> Stopped {
+        let status: ExitStatus = await_some("the node ends", || self.child.try_wait().expect("a child"));
+        // Its last words may still be on their way to us.
+        let line = await_some("the node's last line", || self.lines.find("stopped"));
+        Stopped { code: status.code(), line }
+    }
+
+    /// Stops it and waits for the end.
+    pub(crate) fn stop(mut self) -> Stopped {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// The registry of apps.
+    pub(crate) fn apps_file(&self) -> PathBuf {
+        self.folder.path().join("forebay-data/apps.json")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("the node said: {:#?}", self.lines.all());
+        } else {
+            self.queue.delete();
+        }
+    }
+}
+
+impl Lines {
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn find(&self, text: &str) -> Option<Value> {
+        let lines = self.all();
+        let messages = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        messages
+            .into_iter()
+            .find(|line| line["message"].as_str().is_some_and(|message| message.starts_with(text)))
+    }
+}

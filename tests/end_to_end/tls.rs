@@ -1,0 +1,43 @@
+//! `amqps://`: a broker with a certificate that the machine trusts, and one that it does not.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::support::{Broker, Node, await_true};
+
+#[test]
+fn a_trusted_broker_is_used_over_tls_and_an_unknown_one_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
+    let key = KeyPair::generate().expect("a key");
+    let server = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    let server = server.signed_by(&key, &ca).expect("a certificate");
+    for (name, text) in [("ca.pem", ca.pem()), ("cert.pem", server.pem()), ("key.pem", key.serialize_pem())] {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    }
+    let broker = Broker::with_tls(folder.path());
+    let (_, plain) = broker.url().split_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a URL");
+    let port: u16 = plain.split([':', '/']).nth(1).expect("a port").parse().expect("a port");
+    let url = format!("amqps://guest:guest@localhost:{}/%2f", port + 2);
+
+    let trusted = folder.path().join("ca.pem");
+    let environment = [("SSL_CERT_FILE", trusted.to_str().expect("plain"))];
+    let node = Node::spawn(&url, &[], &environment);
+    await_true("the node is ready", || node.readyz().status == 200);
+    let app = node.app("demo");
+    let id = node.http().event(&node.token(&app), "{}").id();
+    await_true("it is confirmed", || node.metric("forebay_events_confirmed_total") > 0);
+    let plain = crate::support::Queue { url: broker.url(), ..node.queue.clone() };
+    assert_eq!(plain.take(1)[0].id(), id);
+
+    let stranger = Node::spawn(&url, &[], &[]);
+    await_true("an unknown authority is told", || {
+        stranger.said("cannot use the broker").is_some_and(|line| {
+            line["error"].as_str().is_some_and(|error| error.to_lowercase().contains("certificate"))
+        })
+    });
+    assert_eq!(stranger.readyz().status, 503);
+    drop((node, stranger));
+    broker.stop();
+}
