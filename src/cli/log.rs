@@ -8,8 +8,8 @@ pub(crate) fn start_log(options: &LogOptions) -> Result<(), String> {
     let filter = EnvFilter::builder()
         .parse(&options.log_level)
         .map_err(|error| format!("--log-level {}: {error}", options.log_level))?;
-    // lapin tells of each returned message with all its bytes, which are its sender's business.
-    let filter = filter.add_directive("lapin=error".parse().expect("a constant"));
+    // lapin tells of each returned message with all its bytes, which are its sender's business; its errors are told by the forwarder.
+    let filter = filter.add_directive("lapin=off".parse().expect("a constant"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match options.log_format {
         LogFormat::Human => {

@@ -61,7 +61,7 @@ fn returns_in_the_middle_of_a_full_window_are_told_from_confirms() {
     declare(true);
     await_true("the node has its exchange", || node.metric("forebay_broker_up") > 0);
     let load = Loadtest { node: &node, app: &app };
-    let running = load.start(&["--duration", "6s", "--connections", "32"]);
+    let running = load.start(&["--duration", "120s", "--connections", "32"]);
     for _ in 0..4 {
         let confirmed = node.metric("forebay_events_confirmed_total");
         await_true("the flow", || node.metric("forebay_events_confirmed_total") > confirmed);
@@ -77,7 +77,7 @@ fn returns_in_the_middle_of_a_full_window_are_told_from_confirms() {
         await_true("messages come back", || node.metric("forebay_broker_returned_messages_total") > returned);
         declare(false);
     }
-    running.wait();
+    running.stop();
     await_true("everything is confirmed", || node.metric("forebay_events_pending") == 0);
     let findings = load.verify();
     for kind in ["missing", "changed", "unknown"] {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{App, Node};
@@ -60,8 +61,11 @@ impl Running {
         serde_json::from_slice(&std::fs::read(&self.report).expect("a report")).expect("JSON")
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child").is_none()
+    /// Ends the run before its time, once the test has seen what it wanted; the report.
+    pub(crate) fn stop(mut self) -> Value {
+        assert!(self.child.try_wait().expect("a child").is_none(), "all of it happened under load");
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("our own child");
+        self.wait()
     }
 }
 
