@@ -1,6 +1,7 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), strictly.
 
 use super::Violation;
+use super::head::is_token_byte;
 
 /// Longest chunk-size line, extensions included.
 const LINE_BYTES_MAX: usize = 256;
@@ -135,7 +136,7 @@ impl Chunked {
                 State::TrailerLineFeed { bytes, line_bytes }
             }
             (State::Trailer { bytes, line_bytes, colon }, _) => {
-                let is_name = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+                let is_name = is_token_byte(byte);
                 let is_value = byte >= b' ' && byte != 0x7f || byte == b'\t';
                 let allowed = if colon { is_value } else { is_name || (byte == b':' && line_bytes > 0) };
                 if !allowed || bytes >= TRAILER_BYTES_MAX {

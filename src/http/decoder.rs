@@ -116,7 +116,15 @@ impl Decoder {
         }
     }
 
-    fn step_head<'a>(&'a mut self, input: &'a mut [u8], limits: HeadLimits) -> (usize, Step<'a>) {
+    fn step_head<'a>(&'a mut self, input: &'a [u8], limits: HeadLimits) -> (usize, Step<'a>) {
+        if self.assembly.is_empty() {
+            // Nearly every head comes in one piece.
+            let window = &input[..input.len().min(limits.head_bytes_max)];
+            if let Some((head, used)) = head::parse_whole(window) {
+                self.state = State::Judging { body: head.body };
+                return (used, Step::Head(head));
+            }
+        }
         let mut used = 0;
         loop {
             let State::Head { mut scan, empty_lines } = self.state else { unreachable!("in a head") };

@@ -143,17 +143,45 @@ impl HeadScan {
     }
 }
 
+/// Reads a head that lies whole at the start of `bytes`, and tells its length. `None` if it does not, or if anything is wrong with it: then the way
+/// by [`HeadScan`] and [`parse`] says what, and says the same however the bytes were cut.
+pub(super) fn parse_whole(bytes: &[u8]) -> Option<(Head<'_>, usize)> {
+    // Empty lines ahead are counted elsewhere.
+    if !bytes.first().is_some_and(|first| is_token_byte(*first)) {
+        return None;
+    }
+    let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let Ok(httparse::Status::Complete(length)) = request.parse_with_uninit_headers(bytes, &mut fields) else {
+        return None;
+    };
+    // httparse takes a line feed alone for the end of a line.
+    let bare_feeds = bytes[..length - 1]
+        .iter()
+        .zip(&bytes[1..length])
+        // Without branches, so that it runs on whole vectors.
+        .fold(0, |bare, (before, byte)| bare | u8::from(*byte == b'\n') & u8::from(*before != b'\r'));
+    if bare_feeds != 0 {
+        return None;
+    }
+    read(&request).ok().map(|head| (head, length))
+}
+
 /// Reads a complete head: `bytes` ends with the empty line.
 pub(super) fn parse(bytes: &[u8]) -> Result<Head<'_>, Violation> {
     let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
     let parsed = request.parse_with_uninit_headers(bytes, &mut fields);
     match parsed {
-        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
-        Ok(_) => return Err(Violation::Malformed("the head does not end where its empty line is")),
-        Err(httparse::Error::TooManyHeaders) => return Err(Violation::HeadTooLarge),
-        Err(error) => return Err(Violation::Malformed(explain(error))),
+        Ok(httparse::Status::Complete(length)) if length == bytes.len() => read(&request),
+        Ok(_) => Err(Violation::Malformed("the head does not end where its empty line is")),
+        Err(httparse::Error::TooManyHeaders) => Err(Violation::HeadTooLarge),
+        Err(error) => Err(Violation::Malformed(explain(error))),
     }
+}
+
+/// What a head of proper form says.
+fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Violation> {
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Err(Violation::Malformed("the request line is incomplete"));
     };
@@ -307,9 +335,8 @@ fn is_valid_host(host: &[u8]) -> bool {
             None => (host, &[][..]),
         }
     };
-    let is_name_byte = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=[]:".contains(b);
     !name.is_empty()
-        && name.iter().all(is_name_byte)
+        && name.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
         && port.len() <= 5
         && port.iter().all(u8::is_ascii_digit)
 }
@@ -325,8 +352,27 @@ fn parse_length(value: &[u8]) -> Result<u64, Violation> {
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    TOKEN_BYTES[usize::from(byte)]
+}
+
+const TOKEN_BYTES: [bool; 256] = letters_digits_and(b"!#$%&'*+-.^_`|~");
+/// What a host may hold: `reg-name` and `IP-literal` of RFC 3986 section 3.2.2.
+const HOST_BYTES: [bool; 256] = letters_digits_and(b"-._~%!$&'()*+,;=[]:");
+
+const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
 }
 
 fn explain(error: httparse::Error) -> &'static str {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::api::{Accepted, AcceptedBody, Response, one_body};
+use crate::config::AckLevel;
 use crate::http::{Answer, CONTINUE, DateHeader, Head, Method, Persistence};
 use crate::telemetry::CoreMetrics;
 
@@ -26,6 +27,11 @@ impl Shape {
             (true, true) => Persistence::KeepAliveHttp10,
         };
         Self { is_head: head.method == Method::Head, persistence }
+    }
+
+    /// An HTTP/1.1 request on a connection that goes on.
+    fn usual() -> Self {
+        Self { is_head: false, persistence: Persistence::KeepAlive }
     }
 
     /// For answers to what was no request.
@@ -130,7 +136,7 @@ impl Answers {
     pub(super) fn write_ready(
         &mut self,
         out: &mut Vec<u8>,
-        date: &DateHeader,
+        pen: &mut Pen,
         metrics: &CoreMetrics,
         spares: &mut SpareRings,
     ) -> bool {
@@ -143,12 +149,12 @@ impl Answers {
                 Slot::Response(response, shape) => {
                     metrics.count_answer(response.status);
                     is_last = shape.is_last();
-                    write_response(&response, shape, date, out);
+                    pen.write_response(&response, shape, out);
                 }
                 Slot::Accepted { accepted, shape, .. } => {
                     granted += 1;
                     is_last = shape.is_last();
-                    write_accepted(&accepted, shape, date, out);
+                    pen.write_accepted(&accepted, shape, out);
                 }
             }
         }
@@ -160,29 +166,64 @@ impl Answers {
     }
 }
 
-fn write_response(response: &Response, shape: Shape, date: &DateHeader, out: &mut Vec<u8>) {
-    let fields: Vec<(&'static str, &[u8])> =
-        response.fields.iter().map(|(name, value)| (*name, value.as_slice())).collect();
-    let answer = Answer {
-        status: response.status,
-        content_type: response.content_type,
-        fields: &fields,
-        body: &response.body,
-        is_head: shape.is_head,
-        persistence: shape.persistence,
-    };
-    answer.write(date, out);
+/// Writes answers, and remembers how most of them begin.
+#[derive(Debug)]
+pub(super) struct Pen {
+    date: DateHeader,
+    second: u64,
+    /// The head of a 202 for one event on a connection that goes on, by level; made anew when the date has changed.
+    heads: [Vec<u8>; AckLevel::ALL.len()],
 }
 
-fn write_accepted(accepted: &Accepted, shape: Shape, date: &DateHeader, out: &mut Vec<u8>) {
-    let one;
-    let body = match &accepted.body {
-        AcceptedBody::One(id) => {
-            one = one_body(*id);
-            &one[..]
+impl Pen {
+    /// A pen for this second, since the Unix epoch.
+    pub(super) fn new(second: u64) -> Self {
+        Self { date: DateHeader::at(second), second, heads: Default::default() }
+    }
+
+    /// Moves on to another second.
+    pub(super) fn advance(&mut self, second: u64) {
+        if second != self.second {
+            self.second = second;
+            self.date.advance(second);
+            self.heads.iter_mut().for_each(Vec::clear);
         }
-        AcceptedBody::Batch(body) => body.as_bytes(),
-    };
+    }
+
+    fn write_response(&self, response: &Response, shape: Shape, out: &mut Vec<u8>) {
+        let fields: Vec<(&'static str, &[u8])> =
+            response.fields.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        let answer = Answer {
+            status: response.status,
+            content_type: response.content_type,
+            fields: &fields,
+            body: &response.body,
+            is_head: shape.is_head,
+            persistence: shape.persistence,
+        };
+        answer.write(&self.date, out);
+    }
+
+    fn write_accepted(&mut self, accepted: &Accepted, shape: Shape, out: &mut Vec<u8>) {
+        let is_usual = accepted.request.is_none() && shape == Shape::usual();
+        match &accepted.body {
+            AcceptedBody::One(id) if is_usual => {
+                let body = one_body(*id);
+                let head = &mut self.heads[accepted.level.index()];
+                if head.is_empty() {
+                    write_accepted(accepted, &body, shape, &self.date, head);
+                    head.truncate(head.len() - body.len());
+                }
+                out.extend_from_slice(head);
+                out.extend_from_slice(&body);
+            }
+            AcceptedBody::One(id) => write_accepted(accepted, &one_body(*id), shape, &self.date, out),
+            AcceptedBody::Batch(body) => write_accepted(accepted, body.as_bytes(), shape, &self.date, out),
+        }
+    }
+}
+
+fn write_accepted(accepted: &Accepted, body: &[u8], shape: Shape, date: &DateHeader, out: &mut Vec<u8>) {
     let request = accepted.request.as_ref().map_or("", |id| id.as_str());
     let fields = [("Forebay-Ack", accepted.level.as_str().as_bytes()), ("X-Request-Id", request.as_bytes())];
     let answer = Answer {

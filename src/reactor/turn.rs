@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::answers::SpareRings;
+use super::answers::{Pen, SpareRings};
 use super::connection::{Awaiting, Connection, Desk, Life, Phase, Timeouts};
 use super::listeners::Listeners;
 use super::table::Table;
@@ -17,7 +17,7 @@ use crate::clock::{ms, us};
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
 use crate::handoff::{Doorbell, Inlet};
-use crate::http::{DateHeader, HeadLimits};
+use crate::http::HeadLimits;
 use crate::telemetry::{self, CoreMetrics, Health};
 use crate::uring::faults::{Failing, Remedy, remedy};
 use crate::uring::{Completion, Driver, How, Operation, Received, Socket, Token};
@@ -97,7 +97,7 @@ pub struct Reactor<D> {
     metrics: Arc<CoreMetrics>,
     connections: Arc<AtomicUsize>,
     options: ReactorOptions,
-    date: DateHeader,
+    pen: Pen,
     completions: Vec<Completion>,
     /// Connections to advance at the end of the turn.
     touched: Vec<u32>,
@@ -137,7 +137,7 @@ impl<D: Driver> Reactor<D> {
             health: parts.health,
             metrics: parts.metrics,
             connections: parts.connections,
-            date: DateHeader::at(moment.wall.as_secs()),
+            pen: Pen::new(moment.wall.as_secs()),
             completions: Vec::new(),
             touched: Vec::new(),
             resumable: Vec::new(),
@@ -181,7 +181,7 @@ impl<D: Driver> Reactor<D> {
         self.driver.turn(wait, &mut completions)?;
 
         self.desk.moment = Moment { now: self.driver.now(), wall: self.driver.wall() };
-        self.date.advance(self.desk.moment.wall.as_secs());
+        self.pen.advance(self.desk.moment.wall.as_secs());
         self.desk.service.refresh();
         self.desk.batch.begin(self.inlet.room());
         self.enter_phase();
@@ -474,8 +474,12 @@ impl<D: Driver> Reactor<D> {
         let has_answers = matches!(connection.life, Life::Open | Life::Flushing);
         if has_answers && !connection.is_sending && connection.answers.is_ready() {
             let mut bytes = self.buffers.pop().unwrap_or_default();
-            let is_last =
-                connection.answers.write_ready(&mut bytes, &self.date, &self.metrics, &mut self.desk.spares);
+            let is_last = connection.answers.write_ready(
+                &mut bytes,
+                &mut self.pen,
+                &self.metrics,
+                &mut self.desk.spares,
+            );
             if is_last {
                 connection.life = Life::Flushing;
             }
