@@ -115,7 +115,16 @@ impl Peer {
         let mut command = lab.on_cpu("0,1", &lab.binary("forebay"));
         command.args(["serve", "--listen", "127.0.0.1:18080", "--admin-listen", "127.0.0.1:18090"]);
         command.args(["--apps-file", "apps.json", "--signing-key-file", "keys.json", "--data-dir", "."]);
-        command.args(["--amqp-url", &lab.amqp_url, "--queue", "peer-forebay.events", "--drain-delay", "0ms"]);
+        command.args([
+            "--amqp-url",
+            &lab.amqp_url,
+            "--queue",
+            "peer-forebay.events",
+            "--queue-type",
+            "classic",
+            "--drain-delay",
+            "0ms",
+        ]);
         command.args([
             "--cpus",
             SERVER_CPU,

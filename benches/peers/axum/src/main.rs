@@ -130,7 +130,7 @@ async fn publish(amqp: &str, mut queue: mpsc::Receiver<Accepted>, confirmed: Arc
     let channel = connection.create_channel().await.expect("a channel");
     channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(QUEUE.into(), durable, arguments).await.expect("a queue");
     let mut in_flight: JoinSet<u64> = JoinSet::new();
