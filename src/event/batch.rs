@@ -1,5 +1,7 @@
 //! All events accepted in one turn of a reactor, as records back to back.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 
 use super::record::{Record, mark_lenient};
@@ -13,6 +15,9 @@ pub struct TurnBatch {
     records: BytesMut,
     events: u32,
     room_bytes: usize,
+    /// Full pieces, oldest first. Their memory serves again once the forwarder has let go of it: taken anew each time, it would be
+    /// allocated here and freed there without end, and the heap would grow by what falls between.
+    full: VecDeque<BytesMut>,
 }
 
 /// Where an event lies in the batch.
@@ -67,13 +72,28 @@ impl TurnBatch {
     pub fn append(&mut self, record: &Record<'_>) -> Placed {
         let bytes = record.encoded_bytes();
         if self.records.capacity() - self.records.len() < bytes {
-            self.records.reserve(bytes.max(PIECE_BYTES));
+            self.begin_piece(bytes);
         }
         let start = self.records.len();
         record.encode(&mut self.records);
         self.events += 1;
         let end = self.records.len();
         Placed { start, payload_start: end - record.payload.len(), end }
+    }
+
+    /// Goes on in another piece, which takes over the records of this turn and has room for `bytes` more.
+    fn begin_piece(&mut self, bytes: usize) {
+        let wanted = (self.records.len() + bytes).max(PIECE_BYTES);
+        let again = self.full.pop_front_if(|oldest| oldest.try_reclaim(wanted));
+        let mut piece = again.unwrap_or_else(|| BytesMut::with_capacity(wanted));
+        // After a burst there are more than it takes: they go one by one.
+        self.full.pop_front_if(|oldest| oldest.try_reclaim(PIECE_BYTES));
+        piece.extend_from_slice(&self.records);
+        let mut full = std::mem::replace(&mut self.records, piece);
+        if full.capacity() > 0 {
+            full.clear();
+            self.full.push_back(full);
+        }
     }
 
     /// The copy of an event's payload.
@@ -154,5 +174,35 @@ mod tests {
             .map(|p| p[1].as_ptr())
             .collect();
         assert!(pieces.is_empty(), "one hundred small turns fit one piece");
+    }
+
+    #[test]
+    fn full_pieces_serve_again_and_a_burst_leaves_few_behind() {
+        let mut batch = TurnBatch::default();
+        let payload = vec![b' '; PIECE_BYTES / 3];
+        let mut turn = || {
+            batch.begin(usize::MAX);
+            batch.append(&record(&payload));
+            (batch.take().1, batch.full.len())
+        };
+        let burst: Vec<_> = (0..30).map(|_| turn().0).collect();
+        assert_eq!(turn().1, 15, "two records each, and all are held");
+        assert!(burst.iter().all(|records| records.len() > payload.len()));
+        drop(burst);
+        let kept: Vec<usize> = (0..60).map(|_| turn().1).collect();
+        assert!(kept.is_sorted_by(|before, after| before >= after), "{kept:?}");
+        assert_eq!(kept.last(), Some(&1));
+    }
+
+    #[test]
+    fn a_turn_that_outgrows_its_piece_takes_its_records_along() {
+        let mut batch = TurnBatch::default();
+        batch.begin(usize::MAX);
+        let (small, large) = (vec![b'1'; PIECE_BYTES / 2], vec![b'2'; 2 * PIECE_BYTES]);
+        let placed = [&small, &small, &large].map(|payload| batch.append(&record(payload)));
+        assert_eq!(placed.map(|placed| batch.payload(placed).len()), [&small, &small, &large].map(Vec::len));
+        let (events, bytes) = batch.take();
+        let read: Vec<_> = Records::new(&bytes).map(|r| r.expect("own records").payload.to_vec()).collect();
+        assert_eq!((events, read), (3, vec![small.clone(), small, large]));
     }
 }
