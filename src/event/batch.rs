@@ -15,6 +15,8 @@ pub struct TurnBatch {
     records: BytesMut,
     events: u32,
     room_bytes: usize,
+    /// Bytes of the turn before: this one is likely to need as much.
+    before_bytes: usize,
     /// Full pieces, oldest first. Their memory serves again once the forwarder has let go of it: taken anew each time, it would be
     /// allocated here and freed there without end, and the heap would grow by what falls between.
     full: VecDeque<BytesMut>,
@@ -71,8 +73,9 @@ impl TurnBatch {
     /// Appends an event: its payload is copied here, once on its way through the reactor.
     pub fn append(&mut self, record: &Record<'_>) -> Placed {
         let bytes = record.encoded_bytes();
-        if self.records.capacity() - self.records.len() < bytes {
-            self.begin_piece(bytes);
+        let wanted = if self.records.is_empty() { bytes.max(self.before_bytes) } else { bytes };
+        if self.records.capacity() - self.records.len() < wanted {
+            self.begin_piece(wanted);
         }
         let start = self.records.len();
         record.encode(&mut self.records);
@@ -83,7 +86,9 @@ impl TurnBatch {
 
     /// Goes on in another piece, which takes over the records of this turn and has room for `bytes` more.
     fn begin_piece(&mut self, bytes: usize) {
-        let wanted = (self.records.len() + bytes).max(PIECE_BYTES);
+        let length = self.records.len();
+        // Twice what there is, so that a turn that goes on growing is not copied again and again.
+        let wanted = (length + bytes).max(2 * length).max(PIECE_BYTES);
         let again = self.full.pop_front_if(|oldest| oldest.try_reclaim(wanted));
         let mut piece = again.unwrap_or_else(|| BytesMut::with_capacity(wanted));
         // After a burst there are more than it takes: they go one by one.
@@ -108,6 +113,7 @@ impl TurnBatch {
 
     /// Ends the turn: its events and their number.
     pub fn take(&mut self) -> (u32, Bytes) {
+        self.before_bytes = self.records.len();
         (std::mem::take(&mut self.events), self.records.split().freeze())
     }
 }
