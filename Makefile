@@ -39,6 +39,6 @@ broker-stop: ## Stop it
 	scripts/broker stop
 
 clean: ## Remove everything that was built or kept
-	-scripts/broker remove
+	for name in main outage tls bench; do scripts/broker remove $$name; done
 	cargo clean
-	rm -rf forebay-data
+	rm -rf .broker forebay-data benches/peers/axum/target fuzz/target

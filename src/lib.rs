@@ -1,4 +1,22 @@
-//! Forebay: the front door for telemetry.
+//! Forebay: the front door for telemetry. Events come in over HTTP in bursts, are authenticated, checked and written into a queue, and leave
+//! for RabbitMQ as a steady stream of confirmed batches.
+//!
+//! The modules, in the order in which an event meets them:
+//!
+//! | module | job |
+//! |---|---|
+//! | [`uring`] | the ring of a core: typed operations on sockets, and the seam that tests simulate it at |
+//! | [`reactor`] | the loop of a core: connections, turns, answers in order, timeouts |
+//! | [`http`] | HTTP/1.1 as bytes, without I/O |
+//! | [`api`] | what a request means, and what is answered |
+//! | [`auth`] | apps, keys, tokens |
+//! | [`event`] | JSON checked, ids given, records framed |
+//! | [`handoff`] | the queue from a reactor to the forwarder, its log and watermarks |
+//! | [`forward`] | batches to the broker, and which of them are confirmed |
+//!
+//! Around them: [`node`] starts and stops it all, [`admin`] and [`telemetry`] show how it does, [`config`] holds every flag, [`clock`] is where
+//! time comes from. `docs/architecture.md` has the pictures and what must stay true.
+
 pub mod admin;
 pub mod api;
 pub mod auth;

@@ -58,6 +58,6 @@ enum Verdict {
     Good,
     /// A threshold of the command line was broken.
     Breach,
-    /// Something accepted is not where it should be.
+    /// Something accepted is not where it should be, or something was accepted that must not be.
     Bad,
 }

@@ -5,7 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use forebay::config::{AckLevel, CpuList, parse_cpus, parse_duration};
-use lapin::uri::AMQPUri;
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number of requests a second, above 0".to_owned()),
+    }
+}
 
 /// Flags of `run`.
 #[derive(Args, Clone, Debug)]
@@ -45,7 +51,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) pipeline: usize,
     /// Requests a second, all connections together; latency counts from the moment a request should have left. [default: as fast as answers come]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
     pub(crate) rate: Option<f64>,
     /// How long to send.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
@@ -92,8 +98,8 @@ pub(crate) struct RunOptions {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct VerifyOptions {
     /// The broker.
-    #[arg(long, env = "FOREBAY_AMQP_URL", value_name = "URL")]
-    pub(crate) amqp_url: AMQPUri,
+    #[arg(long, env = "FOREBAY_AMQP_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) amqp_url: String,
     /// The queue to drain.
     #[arg(long, value_name = "NAME", default_value = "forebay.events")]
     pub(crate) queue: String,
@@ -103,6 +109,9 @@ pub(crate) struct VerifyOptions {
     /// Give up after no message came for this long.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub(crate) patience: Duration,
+    /// Events that are in the queue but not in --ids are no failure: their answers were lost, or other clients sent them.
+    #[arg(long)]
+    pub(crate) allow_unknown: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -29,7 +29,7 @@ pub(crate) struct Report {
     answers: u64,
     accepted: u64,
     refused: u64,
-    bad_accepted: u64,
+    pub(crate) bad_accepted: u64,
     bad_refused: u64,
     unanswered: u64,
     reconnects: u64,

@@ -87,6 +87,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<Verdict, AnyError> {
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
+    if report.bad_accepted > 0 {
+        return Ok(Verdict::Bad);
+    }
     Ok(if report.breaks(options) { Verdict::Breach } else { Verdict::Good })
 }
 

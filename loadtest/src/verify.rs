@@ -6,6 +6,7 @@ use std::path::Path;
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -81,7 +82,8 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<Verdict, AnyError> {
         }
     }
     // Repeats are what at-least-once means.
-    let is_good = findings.missing.is_empty() && findings.changed.is_empty() && findings.unknown.is_empty();
+    let is_known = options.allow_unknown || findings.unknown.is_empty();
+    let is_good = findings.missing.is_empty() && findings.changed.is_empty() && is_known;
     Ok(if is_good { Verdict::Good } else { Verdict::Bad })
 }
 
@@ -97,8 +99,11 @@ fn read_ids(path: &Path, fates: &mut HashMap<String, Fate>) -> Result<(), AnyErr
 
 /// Consumes until all events were seen and the queue is quiet, or until patience ends.
 async fn drain(options: &VerifyOptions, fates: &mut HashMap<String, Fate>) -> Result<Findings, AnyError> {
-    let connection =
-        Connection::connect_uri(options.amqp_url.clone(), ConnectionProperties::default()).await?;
+    let url: AMQPUri = options
+        .amqp_url
+        .parse()
+        .map_err(|_| "--amqp-url is no URL like amqp://user:password@host:5672/%2f")?;
+    let connection = Connection::connect_uri(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let mut consumer = channel

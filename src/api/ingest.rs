@@ -11,8 +11,8 @@ use super::oauth;
 use super::second_looks::AppLooks;
 use super::service::{Accepted, AcceptedBody, Moment, Outcome, Refusal, Service};
 use crate::event::{
-    BATCH_ITEMS_MAX, Checked, EventKind, NotABatch, NotAnEvent, Record, TurnBatch, item_id, split_array,
-    split_lines,
+    BATCH_ITEMS_MAX, Checked, EventKind, NotABatch, NotAnEvent, RECORD_HEAD_BYTES, Record, TurnBatch,
+    item_id, split_array, split_lines,
 };
 
 /// The items of a batch that were refused.
@@ -30,7 +30,7 @@ impl Service {
         match ticket.purpose {
             Purpose::Event => self.complete_event(ticket, body, batch, moment),
             Purpose::Array | Purpose::Lines => self.complete_batch(ticket, body, batch, moment),
-            Purpose::Grant => self.complete_grant(ticket, body, moment),
+            Purpose::Grant { generation } => self.complete_grant(ticket, generation, body, moment),
         }
     }
 
@@ -152,6 +152,11 @@ impl Service {
                 Ok(()) => ids.push(id),
                 Err(Code::Overloaded) => {
                     batch.truncate(before);
+                    let extra = RECORD_HEAD_BYTES + ticket.traceparent.map_or(0, |t| t.len());
+                    let bytes: usize = items.iter().map(|item| item.len() + extra).sum();
+                    if bytes > self.options.record_bytes_max {
+                        return Err(Code::TooLarge.into()); // not even an empty queue would have room
+                    }
                     let events = items.len() as u64;
                     let answer =
                         self.answer(Code::Overloaded.into(), events, ticket.request.clone(), moment, "");
@@ -162,10 +167,6 @@ impl Service {
                     rejected.push((index, code));
                 }
             }
-            if batch.bytes_since(before) > self.options.record_bytes_max {
-                batch.truncate(before);
-                return Err(Code::TooLarge.into());
-            }
         }
         for (_, code) in &rejected {
             self.count_rejected(*code, 1);
@@ -174,9 +175,14 @@ impl Service {
             let _ = write!(out, r#"{{"index":{index},"code":"{}"}}"#, code.as_str());
         });
         if ids.is_empty() {
-            let all_are_values = rejected.iter().all(|(_, code)| *code == Code::NotAnObject);
-            let code = if all_are_values { Code::NotAnObject } else { Code::InvalidJson };
-            let refusal = Refusal { detail: "No item of the batch is a valid event.", ..code.into() };
+            // An item that had no second look may be good the next time.
+            let refusal = if rejected.iter().any(|(_, code)| *code == Code::RateLimited) {
+                Code::RateLimited.into()
+            } else {
+                let all_are_values = rejected.iter().all(|(_, code)| *code == Code::NotAnObject);
+                let code = if all_are_values { Code::NotAnObject } else { Code::InvalidJson };
+                Refusal { detail: "No item of the batch is a valid event.", ..code.into() }
+            };
             let extensions = format!(r#","rejected":{rejected_json}"#);
             // The items are counted above, each with its own code.
             return Ok(Outcome::Answer(self.answer(refusal, 0, ticket.request.clone(), moment, &extensions)));
@@ -193,9 +199,10 @@ impl Service {
         }))
     }
 
-    fn complete_grant(&mut self, ticket: Ticket, form: &[u8], moment: Moment) -> Outcome {
+    fn complete_grant(&mut self, ticket: Ticket, generation: u64, form: &[u8], moment: Moment) -> Outcome {
         let lifetime = self.options.token_lifetime;
-        Outcome::Answer(match oauth::grant(&self.credentials, ticket.app, form, moment.wall, lifetime) {
+        let granted = oauth::grant(&self.credentials, ticket.app, generation, form, moment.wall, lifetime);
+        Outcome::Answer(match granted {
             Ok(response) => match ticket.request {
                 Some(request) => response.with("X-Request-Id", request.as_str()),
                 None => response,

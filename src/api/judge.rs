@@ -49,8 +49,11 @@ pub(super) enum Purpose {
     Array,
     /// NDJSON: an event a line.
     Lines,
-    /// The form of the token endpoint.
-    Grant,
+    /// The form of the token endpoint, from an app whose credentials had this generation.
+    Grant {
+        /// A secret that is regenerated while the body is held back gets no token.
+        generation: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +93,12 @@ impl Service {
     pub fn judge(&mut self, head: &Head<'_>, batch: &TurnBatch, moment: Moment) -> Judgement {
         let route = match Route::of(head) {
             Ok(Route::Probe(probe)) => {
-                return Judgement::Answer(probe.answer(&self.health, crate::clock::ms(moment.now)));
+                let mut response = probe.answer(&self.health, crate::clock::ms(moment.now));
+                if let Some(request) = head.request_id.and_then(RequestId::of) {
+                    response = response.with("X-Request-Id", request.as_str());
+                }
+                response.close = !self.can_skip(head);
+                return Judgement::Answer(response);
             }
             Ok(Route::Token) => return self.judge_grant(head, moment),
             Ok(route) => Ok(route),
@@ -123,6 +131,10 @@ impl Service {
             BodyLength::Length(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
             BodyLength::Chunked => 0,
         };
+        if declared > self.options.record_bytes_max.saturating_sub(RECORD_HEAD_BYTES) {
+            // Not even an empty queue would have room.
+            return Err(Code::TooLarge.into());
+        }
         let app = self.authenticate(head, moment)?;
         if let Some(encoding) = head.content_encoding
             && !encoding.eq_ignore_ascii_case(b"identity")
@@ -188,13 +200,13 @@ impl Service {
             }
             BodyLength::None => Err(oauth::OauthError::InvalidRequest),
             _ if !oauth::is_form(head.content_type) => Err(oauth::OauthError::InvalidRequest),
-            _ => oauth::client(&self.credentials, head).map(|app| app.id),
+            _ => oauth::client(&self.credentials, head).map(|app| (app.id, app.generation)),
         };
         let request = head.request_id.and_then(RequestId::of);
         match client {
-            Ok(app) => {
+            Ok((app, generation)) => {
                 let ticket = Ticket {
-                    purpose: Purpose::Grant,
+                    purpose: Purpose::Grant { generation },
                     app,
                     request,
                     event_id: None,

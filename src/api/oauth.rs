@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::code::Code;
 use super::response::{RequestId, Response, quoted};
 use crate::auth::{App, AppId, Credentials, mint};
 use crate::http::Head;
@@ -25,9 +26,20 @@ pub(super) enum OauthError {
     UnsupportedGrantType,
     /// The form is larger than any that makes sense.
     TooLarge,
+    /// The form did not come in time.
+    TimedOut,
 }
 
 impl OauthError {
+    /// What breaks off a request for a token.
+    pub(super) fn of(code: Code) -> Self {
+        match code {
+            Code::TooLarge => Self::TooLarge,
+            Code::BodyTimeout => Self::TimedOut,
+            _ => Self::InvalidRequest,
+        }
+    }
+
     pub(super) fn response(self, request: &RequestId) -> Response {
         let (status, error, description) = match self {
             Self::InvalidClient => {
@@ -43,6 +55,7 @@ impl OauthError {
                 (400, "unsupported_grant_type", "The only grant_type is client_credentials.")
             }
             Self::TooLarge => (413, "invalid_request", "The form is too large."),
+            Self::TimedOut => (408, "invalid_request", "The form did not come in time."),
         };
         let body = format!(
             r#"{{"error":"{error}","error_description":"{description}","request_id":{}}}"#,
@@ -88,6 +101,7 @@ pub(super) fn is_form(content_type: Option<&[u8]>) -> bool {
 pub(super) fn grant(
     credentials: &Credentials,
     app: AppId,
+    generation: u64,
     form: &[u8],
     wall: Duration,
     lifetime: Duration,
@@ -98,8 +112,9 @@ pub(super) fn grant(
         (Some(_), None) => return Err(OauthError::UnsupportedGrantType),
         _ => return Err(OauthError::InvalidRequest),
     }
-    // Between head and body the app may have been removed or disabled.
-    let app = credentials.registry.app(app).ok_or(OauthError::InvalidClient)?;
+    // Between head and body the app may have been removed or disabled, or its secret regenerated.
+    let app = credentials.registry.app(app).filter(|app| app.generation == generation);
+    let app = app.ok_or(OauthError::InvalidClient)?;
     if !app.enabled {
         return Err(OauthError::UnauthorizedClient);
     }

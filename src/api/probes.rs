@@ -28,6 +28,7 @@ impl Probe {
             Self::Ready => health.ready(now_ms),
         };
         let (status, body) = verdict_json(verdict);
-        Response::json(status, body.into_bytes()).with("Cache-Control", "no-store")
+        let response = Response::json(status, body.into_bytes()).with("Cache-Control", "no-store");
+        if status == 503 { response.with("Retry-After", "1") } else { response }
     }
 }

@@ -59,13 +59,6 @@ impl Response {
         self.fields.push((name, value.into()));
         self
     }
-
-    /// Marks the connection as of no more use.
-    #[must_use]
-    pub fn closing(mut self) -> Self {
-        self.close = true;
-        self
-    }
 }
 
 /// A refusal as `application/problem+json` (RFC 9457), `extensions` being more members of the object: empty, or beginning with a comma.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::code::Code;
+use super::judge::{Purpose, Ticket};
+use super::oauth::OauthError;
 use super::response::{RequestId, Response, problem};
 use super::second_looks::SecondLooks;
 use crate::auth::{Credentials, SharedCredentials, TokenCache};
@@ -161,26 +163,37 @@ impl Service {
     }
 
     /// The answer to bytes that break the rules; the connection ends.
-    pub fn violation(&mut self, violation: Violation, moment: Moment) -> Response {
+    pub fn violation(&mut self, violation: Violation, ticket: Option<Ticket>, moment: Moment) -> Response {
         let refusal = match violation {
             Violation::Malformed(detail) => Refusal::malformed(detail),
             Violation::TargetTooLong => Code::TargetTooLong.into(),
             Violation::HeadTooLarge => Code::HeadTooLarge.into(),
             Violation::BodyTooLarge => Code::TooLarge.into(),
         };
-        self.refuse(Refusal { close: true, ..refusal }, None, moment)
+        self.refuse_last(refusal, ticket, moment)
     }
 
     /// The answer to a client that ended its stream inside of a request.
-    pub fn cut_short(&mut self, moment: Moment) -> Response {
-        let refusal = Refusal::malformed("The connection ended inside of the request.");
-        self.refuse(Refusal { close: true, ..refusal }, None, moment)
+    pub fn cut_short(&mut self, ticket: Option<Ticket>, moment: Moment) -> Response {
+        self.refuse_last(Refusal::malformed("The connection ended inside of the request."), ticket, moment)
     }
 
     /// The answer to a client that is too slow; the connection ends.
-    pub fn timed_out(&mut self, in_head: bool, moment: Moment) -> Response {
+    pub fn timed_out(&mut self, in_head: bool, ticket: Option<Ticket>, moment: Moment) -> Response {
         let code = if in_head { Code::HeadTimeout } else { Code::BodyTimeout };
-        self.refuse(Refusal { close: true, ..code.into() }, None, moment)
+        self.refuse_last(code.into(), ticket, moment)
+    }
+
+    /// Refuses what came of a request, of which `ticket` is known if its head was complete, and ends the connection.
+    fn refuse_last(&mut self, refusal: Refusal, ticket: Option<Ticket>, moment: Moment) -> Response {
+        let purpose = ticket.as_ref().map(|ticket| ticket.purpose);
+        let request = ticket.and_then(|ticket| ticket.request);
+        if let Some(Purpose::Grant { .. }) = purpose {
+            let mut response = OauthError::of(refusal.code).response(&self.request_id(request, moment));
+            response.close = true;
+            return response;
+        }
+        self.refuse(Refusal { close: true, ..refusal }, request, moment)
     }
 
     /// The answer to a connection beyond the cap.

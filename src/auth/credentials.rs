@@ -82,10 +82,21 @@ impl CredentialsFiles {
     pub fn load(&mut self) -> Result<Credentials, CredentialsError> {
         // Stamped before they are read: a change in between is seen as one at the next look.
         self.seen = self.stamps();
-        Ok(Credentials { registry: AppsFile::new(&self.apps).load()?, keys: load_signing_keys(&self.keys)? })
+        let read = || {
+            Ok(Credentials {
+                registry: AppsFile::new(&self.apps).load()?,
+                keys: load_signing_keys(&self.keys)?,
+            })
+        };
+        let loaded = read();
+        if let Err(FileError::Io { .. }) = loaded {
+            // The content may be fine: the next look tries again.
+            self.seen = [None; 2];
+        }
+        loaded
     }
 
-    /// Reads both files if one has changed since the last look. After an error the next change is waited for.
+    /// Reads both files if one has changed since the last look. After an error in their content the next change is waited for.
     pub fn load_changed(&mut self) -> Option<Result<Credentials, CredentialsError>> {
         // A file that is gone is no news: edits rename, so it is a mistake that leaves the snapshot as it is.
         let stamps = self.stamps();
@@ -133,6 +144,10 @@ mod tests {
         assert!(files.load_changed().is_none(), "told once");
         std::fs::remove_file(&apps).expect("ours");
         assert!(files.load_changed().is_none(), "a missing file changes nothing");
+        // What cannot be read is tried again, for it may be fine.
+        std::fs::create_dir(&apps).expect("ours");
+        assert!(files.load_changed().expect("changed").is_err());
+        assert!(files.load_changed().expect("tried again").is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -87,6 +87,7 @@ impl AppsFile {
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).mode(MODE_PRIVATE).open(&lock_path);
         let lock = lock.map_err(io_error(&lock_path))?;
+        give_to_owner_of(&self.path, &lock)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|errno| io_error(&lock_path)(errno.into()))?;
         let mut registry = self.load()?;
         let changed = change(&mut registry)?;
@@ -125,17 +126,29 @@ pub fn create_signing_keys(path: &Path) -> Result<bool, FileError> {
 
 fn replace(path: &Path, text: &[u8]) -> Result<(), FileError> {
     let temporary = with_suffix(path, ".tmp");
-    write_synced(&temporary, text)?;
+    let file = write_synced(&temporary, text)?;
+    give_to_owner_of(path, &file)?;
     fs::rename(&temporary, path).map_err(io_error(path))?;
     sync_parent(path)
 }
 
-fn write_synced(path: &Path, text: &[u8]) -> Result<(), FileError> {
+/// An edit by root must not lock the node's own user out: `file` gets the owner of what is at `path`, if anything is.
+fn give_to_owner_of(path: &Path, file: &File) -> Result<(), FileError> {
+    let Ok(before) = fs::metadata(path) else { return Ok(()) };
+    let now = file.metadata().map_err(io_error(path))?;
+    if (before.uid(), before.gid()) == (now.uid(), now.gid()) {
+        return Ok(());
+    }
+    fchown(file, Some(before.uid()), Some(before.gid())).map_err(io_error(path))
+}
+
+fn write_synced(path: &Path, text: &[u8]) -> Result<File, FileError> {
     let written = || {
         let mut file =
             OpenOptions::new().create(true).truncate(true).write(true).mode(MODE_PRIVATE).open(path)?;
         file.write_all(text)?;
-        file.sync_all()
+        file.sync_all()?;
+        Ok(file)
     };
     written().map_err(io_error(path))
 }
@@ -187,6 +200,27 @@ mod tests {
             }
         });
         assert_eq!(file.load().expect("written").apps().len(), 8);
+    }
+
+    #[test]
+    fn an_edit_by_another_user_leaves_the_file_to_its_owner() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("apps.json");
+        let add = |name| {
+            AppsFile::new(&path).edit(|registry| {
+                registry.insert(App::create(name).0).expect("a new app");
+                Ok::<_, FileError>(())
+            })
+        };
+        add("a").expect("an edit");
+        // Only root may give a file away; anybody else keeps it.
+        let own = fs::metadata(&path).expect("there").uid();
+        let owner = if own == 0 { 65_534 } else { own };
+        std::os::unix::fs::chown(&path, Some(owner), None).expect("allowed");
+        add("b").expect("an edit");
+        for file in [path.clone(), with_suffix(&path, ".lock")] {
+            assert_eq!(fs::metadata(&file).expect("there").uid(), owner, "{}", file.display());
+        }
     }
 
     #[test]

@@ -28,8 +28,13 @@ enum KeyUse {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyRingError {
     /// Not the JSON that is expected.
-    #[error("it is no file of signing keys: {0}")]
-    Malformed(#[from] serde_json::Error),
+    #[error("it is no file of signing keys (line {line}, column {column})")]
+    Malformed {
+        /// Where reading stopped; what stands there may be a key, so it is not shown.
+        line: usize,
+        /// Likewise.
+        column: usize,
+    },
     /// Written by a newer version.
     #[error("it has format version {0}, this Forebay knows {VERSION}: upgrade, or restore the file")]
     Version(u32),
@@ -116,7 +121,8 @@ pub struct KeyRing {
 impl KeyRing {
     /// Reads the file's text.
     pub fn parse(text: &[u8]) -> Result<Self, KeyRingError> {
-        let stored: Stored = serde_json::from_slice(text)?;
+        let stored: Stored = serde_json::from_slice(text)
+            .map_err(|error| KeyRingError::Malformed { line: error.line(), column: error.column() })?;
         if stored.version != VERSION {
             return Err(KeyRingError::Version(stored.version));
         }

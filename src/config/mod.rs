@@ -12,13 +12,11 @@ pub use ack::AckLevel;
 pub use cpus::{CpuList, parse_cpus};
 pub use serve::{
     BrokerOptions, ConfigError, CredentialOptions, LimitOptions, LogFormat, LogOptions, QueueType,
-    ServeOptions,
+    ServeOptions, is_node_id,
 };
 pub use units::{parse_duration, parse_size};
 
 /// Exit code for a bad configuration: `EX_CONFIG` of `sysexits.h`, which systemd knows too.
 pub const EXIT_CONFIG: u8 = 78;
-/// Exit code for wrong usage of the command line.
-pub const EXIT_USAGE: u8 = 2;
 /// Open connections of a node where no flag says otherwise.
 pub const MAX_CONNECTIONS_DEFAULT: usize = 100_000;

@@ -104,8 +104,8 @@ pub struct LimitOptions {
 #[derive(Args, Clone, Debug)]
 pub struct BrokerOptions {
     /// A RabbitMQ node, `amqp://user:password@host:port/vhost` or `amqps://…`; repeatable, tried in order.
-    #[arg(long, env = "FOREBAY_AMQP_URL", value_name = "URL", value_delimiter = ' ')]
-    pub amqp_url: Vec<AMQPUri>,
+    #[arg(long, env = "FOREBAY_AMQP_URL", value_name = "URL", value_delimiter = ' ', hide_env_values = true)]
+    pub amqp_url: Vec<String>,
     /// The topic exchange that messages are published to.
     #[arg(long, env = "FOREBAY_EXCHANGE", value_name = "NAME", default_value = "forebay")]
     pub exchange: String,
@@ -214,6 +214,27 @@ pub enum ConfigError {
     },
 }
 
+impl BrokerOptions {
+    /// The brokers' addresses. Read here and not by the parser of flags, which would show the password.
+    pub fn urls(&self) -> Result<Vec<AMQPUri>, ConfigError> {
+        let read = |(index, text): (usize, &String)| {
+            text.parse().map_err(|_| ConfigError::Flag {
+                flag: "amqp-url",
+                value: format!("(number {})", index + 1),
+                problem: "is no URL like amqp://user:password@host:5672/%2f; special characters of user and password are \
+                          percent-encoded"
+                    .to_owned(),
+            })
+        };
+        self.amqp_url.iter().enumerate().map(read).collect()
+    }
+}
+
+/// Whether a name of a node can be used in message ids and logs.
+pub fn is_node_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
 impl ServeOptions {
     /// Checks what the parser cannot see in one flag alone.
     pub fn check(&self) -> Result<(), ConfigError> {
@@ -225,6 +246,16 @@ impl ServeOptions {
         }
         if self.broker.amqp_url.is_empty() {
             return Err(ConfigError::NoBroker);
+        }
+        self.broker.urls()?;
+        for (name, value) in [
+            ("exchange", &self.broker.exchange),
+            ("queue", &self.broker.queue),
+            ("routing-key", &self.broker.routing_key),
+        ] {
+            if value.len() > 255 {
+                return flag(name, format!("({} bytes)", value.len()), "AMQP allows 255 bytes");
+            }
         }
         let seconds = |d: Duration| format!("{}s", d.as_secs_f64());
         let lifetime = self.credentials.token_lifetime;
@@ -274,9 +305,7 @@ impl ServeOptions {
             return flag("amqp-heartbeat", seconds(heartbeat), "must lie between 1s and 10m");
         }
         if let Some(id) = &self.node_id
-            && (id.is_empty()
-                || id.len() > 64
-                || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)))
+            && !is_node_id(id)
         {
             return flag("node-id", id.clone(), "1 to 64 characters of letters, digits, `.`, `_` and `-`");
         }
@@ -324,6 +353,7 @@ mod tests {
             ("--head-timeout", "0s"),
             ("--node-id", "a b"),
             ("--amqp-heartbeat", "100ms"),
+            ("--queue", &"q".repeat(256)),
         ] {
             let checked = parse(&[name, value]).check();
             if (name, value) == ("--token-lifetime", "25m") {
@@ -333,6 +363,18 @@ mod tests {
                 assert!(error.starts_with(name), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn a_broken_url_is_refused_without_its_password() {
+        let url = "amqp://user:se#cret@[host";
+        let options = Cli::try_parse_from(["forebay", "--amqp-url", url]).expect("not read yet").serve;
+        let error = options.check().expect_err("no URL").to_string();
+        assert!(error.starts_with("--amqp-url") && !error.contains("cret"), "{error}");
+        let mut help = <Cli as clap::CommandFactory>::command();
+        let amqp_url = help.get_arguments().find(|arg| arg.get_long() == Some("amqp-url")).expect("a flag");
+        assert!(amqp_url.is_hide_env_values_set());
+        assert!(help.render_long_help().to_string().contains("amqp://user:password@host"));
     }
 
     #[test]

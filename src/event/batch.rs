@@ -65,11 +65,6 @@ impl TurnBatch {
         self.events = mark.events;
     }
 
-    /// Bytes of records since `mark`.
-    pub fn bytes_since(&self, mark: Mark) -> usize {
-        self.records.len() - mark.bytes
-    }
-
     /// Appends an event: its payload is copied here, once on its way through the reactor.
     pub fn append(&mut self, record: &Record<'_>) -> Placed {
         let bytes = record.encoded_bytes();

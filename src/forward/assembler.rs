@@ -64,8 +64,9 @@ impl Assembler {
     pub fn next(&mut self, partial: bool, now: Duration) -> Option<Message> {
         loop {
             let Some((record, bytes)) = self.peek() else {
-                let is_due =
-                    partial && !self.draft.pieces.is_empty() && now >= self.draft.since + self.linger;
+                // Nothing more will come from a reactor that is gone.
+                let is_ripe = now >= self.draft.since + self.linger || self.outlet.is_closed();
+                let is_due = partial && !self.draft.pieces.is_empty() && is_ripe;
                 return is_due.then(|| self.finish());
             };
             let event_bytes = Envelopes::bytes(&record);

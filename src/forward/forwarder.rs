@@ -147,7 +147,7 @@ impl Forwarder {
         let mut is_blocked = false;
         let mut wants_declare = false;
         loop {
-            if wants_declare && self.tracker.may_send(clock::monotonic()) {
+            if wants_declare && !is_blocked && self.tracker.may_send(clock::monotonic()) {
                 // Something came back: perhaps what we had declared is gone.
                 if let Err(error) = session.declare().await {
                     return End::Lost(error.to_string());
@@ -187,7 +187,8 @@ impl Forwarder {
                     Some(_) => {}
                     None => return End::Lost("the connection ended".to_owned()),
                 },
-                () = self.bell.rung(), if wants_more => {}
+                // A blocked forwarder has to see the last reactor go.
+                () = self.bell.rung(), if wants_more || is_blocked => {}
                 () = sleep_until(wake_at) => {
                     let now = clock::monotonic();
                     if !is_blocked && self.tracker.overdue_at().is_some_and(|at| at <= now) {

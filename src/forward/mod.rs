@@ -30,4 +30,4 @@ pub use forwarder::{Forwarder, ForwarderOptions};
 pub use message::{Message, MessageId};
 pub use parking::{Parking, ParkingError};
 pub use session::{PublishOptions, SessionOptions};
-pub use tracker::{Refused, Settled, Ticket, Tracker, TrackerOptions};
+pub use tracker::{Settled, Ticket, Tracker, TrackerOptions};

@@ -23,15 +23,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// Why a message comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The broker nacked it.
-    Nacked,
-    /// The broker had no queue for it.
-    Returned,
-}
-
 /// Bounds of a tracker.
 #[derive(Clone, Copy, Debug)]
 pub struct TrackerOptions {

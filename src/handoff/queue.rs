@@ -111,11 +111,6 @@ impl Inlet {
         self.next
     }
 
-    /// Whose log this is.
-    pub fn core(&self) -> CoreId {
-        self.core
-    }
-
     /// The watermarks.
     pub fn log(&self) -> &CoreLog {
         &self.shared.log

@@ -85,7 +85,7 @@ impl Decoder {
         self.begin_body(bytes_max, true);
     }
 
-    /// After [`Step::Head`]: the body is to be passed over, up to `bytes_max` of it.
+    /// After [`Step::Head`]: the body is to be passed over: as long as declared (judge that with the head), or chunked up to `bytes_max`.
     pub fn skip_body(&mut self, bytes_max: usize) {
         self.begin_body(bytes_max, false);
     }

@@ -1,6 +1,7 @@
 //! The head of a request: finding its end, and reading it strictly.
 
 use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
 
 use memchr::memchr;
 
@@ -318,27 +319,27 @@ fn split_target(target: &str, method: Method) -> Result<(&str, Option<&str>), Vi
 
 /// `uri-host [ ":" port ]` of RFC 3986 section 3.2, not empty.
 fn is_valid_host(host: &[u8]) -> bool {
-    let (name, port) = if host.first() == Some(&b'[') {
-        let Some(end) = memchr(b']', host) else { return false };
-        let (literal, rest) = host.split_at(end + 1);
-        if !literal[1..end].iter().all(|b| b.is_ascii_hexdigit() || b":.".contains(b)) || end == 1 {
-            return false;
-        }
-        match rest {
+    let port = if let [b'[', rest @ ..] = host {
+        let Some(end) = memchr(b']', rest) else { return false };
+        let literal =
+            std::str::from_utf8(&rest[..end]).ok().and_then(|literal| literal.parse::<Ipv6Addr>().ok());
+        match &rest[end + 1..] {
+            _ if literal.is_none() => return false,
             [] => return true,
-            [b':', port @ ..] => (literal, port),
+            [b':', port @ ..] => port,
             _ => return false,
         }
     } else {
-        match memchr(b':', host) {
+        let (name, port) = match memchr(b':', host) {
             Some(colon) => (&host[..colon], &host[colon + 1..]),
             None => (host, &[][..]),
+        };
+        if name.is_empty() || !name.iter().all(|byte| HOST_BYTES[usize::from(*byte)]) {
+            return false;
         }
+        port
     };
-    !name.is_empty()
-        && name.iter().all(|byte| HOST_BYTES[usize::from(*byte)])
-        && port.len() <= 5
-        && port.iter().all(u8::is_ascii_digit)
+    port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
 }
 
 /// `1*DIGIT` and nothing else (RFC 9110 section 8.6). A length above `u64` is larger than any bound anyway.
@@ -357,8 +358,8 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 }
 
 const TOKEN_BYTES: [bool; 256] = letters_digits_and(b"!#$%&'*+-.^_`|~");
-/// What a host may hold: `reg-name` and `IP-literal` of RFC 3986 section 3.2.2.
-const HOST_BYTES: [bool; 256] = letters_digits_and(b"-._~%!$&'()*+,;=[]:");
+/// What a host's name may hold: `reg-name` of RFC 3986 section 3.2.2.
+const HOST_BYTES: [bool; 256] = letters_digits_and(b"-._~%!$&'()*+,;=");
 
 const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
@@ -407,7 +408,21 @@ mod tests {
             let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             assert!(parse(text.as_bytes()).is_ok(), "{host}");
         }
-        for host in ["", "a b", "a:b", "a/b", "[::1", "[]", "a@b", "a:123456", "[::1]x"] {
+        for host in [
+            "",
+            "a b",
+            "a:b",
+            "a/b",
+            "[::1",
+            "[]",
+            "a@b",
+            "a:123456",
+            "[::1]x",
+            "a[b]",
+            "a]",
+            "[::g]",
+            "[1.2.3.4]",
+        ] {
             assert!(malformed(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), "{host}");
         }
     }

@@ -32,7 +32,10 @@ use crate::reactor::ReactorParts;
 use crate::telemetry::{CoreMetrics, ForwarderMetrics, Health};
 use crate::uring::UringError;
 use operate::{Threads, operate};
-use plan::{allowed_cpus, connections_max, data_dir_error, kept_node_id, queue_share, reactor_cpus};
+use plan::{
+    allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, kept_node_id, queue_share,
+    reactor_cpus,
+};
 use threads::{
     forwarder_options, open_listeners, reactor_options, service_options, spawn_forwarder, spawn_reactor,
 };
@@ -97,10 +100,11 @@ pub struct Stopped {
     pub failed: bool,
 }
 
-/// Checks everything that a start would, without starting.
+/// Checks flags, CPUs and credentials as a start would, without starting.
 pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     options.check()?;
     let cpus = reactor_cpus(options, &allowed_cpus())?;
+    check_forwarder_cpus(options, &allowed_cpus())?;
     queue_share(options, cpus.len())?;
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
@@ -119,6 +123,7 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
 pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
     options.check()?;
     let cpus = reactor_cpus(options, &allowed_cpus())?;
+    check_forwarder_cpus(options, &allowed_cpus())?;
     let share = queue_share(options, cpus.len())?;
     let connections_max = connections_max(options)?;
     let (files, credentials) = load_credentials(options)?;

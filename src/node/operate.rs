@@ -44,6 +44,7 @@ pub(super) async fn operate(
     let admin = tokio::spawn(admin::serve(listener, operator.clone()));
     let watch = tokio::spawn(watch_credentials(files, credentials));
     operator.health.enter(Phase::Serving);
+    threads.ring();
     let listen: Vec<_> = listen.iter().map(ToString::to_string).collect();
     info!(node, listen = listen.join(","), admin = %admin_address, reactors = threads.reactors, ack = %options.ack, "ready");
 
@@ -67,6 +68,8 @@ pub(super) async fn operate(
             }
         }
     };
+    // No 202 is given behind the ledger's back.
+    let stopped = stopped | cut(&operator.health, &mut threads).await;
     watch.abort();
     admin.abort();
     Ok(report(&operator, stopped))
@@ -83,11 +86,20 @@ async fn drain(options: &ServeOptions, health: &Health, threads: &mut Threads) -
     let mut failed = threads.wait(deadline, |threads| threads.reactors == 0).await;
     if threads.reactors > 0 {
         warn!("the drain timeout is over: cutting the connections that are left");
-        health.enter(Phase::Cutting);
-        threads.ring();
-        failed |= threads.wait(Instant::now() + CUT_TIMEOUT, |threads| threads.reactors == 0).await;
+        failed |= cut(health, threads).await;
     }
     failed | threads.wait(deadline, |threads| !threads.forwarder).await
+}
+
+/// Ends the reactors that still run; returns whether one failed, or would not end.
+async fn cut(health: &Health, threads: &mut Threads) -> bool {
+    if threads.reactors == 0 {
+        return false;
+    }
+    health.enter(Phase::Cutting);
+    threads.ring();
+    let failed = threads.wait(Instant::now() + CUT_TIMEOUT, |threads| threads.reactors == 0).await;
+    failed || threads.reactors > 0
 }
 
 /// The ledger's last line.
@@ -177,6 +189,7 @@ impl Threads {
 
 async fn watch_credentials(mut files: CredentialsFiles, shared: Arc<SharedCredentials>) {
     let mut interval = tokio::time::interval(CREDENTIALS_INTERVAL);
+    let mut told = String::new();
     loop {
         interval.tick().await;
         match files.load_changed() {
@@ -184,8 +197,16 @@ async fn watch_credentials(mut files: CredentialsFiles, shared: Arc<SharedCreden
             Some(Ok(credentials)) => {
                 info!(apps = credentials.registry.apps().len(), "took changed credentials");
                 shared.replace(credentials);
+                told.clear();
             }
-            Some(Err(error)) => error!(%error, "kept the credentials of before"),
+            Some(Err(error)) => {
+                // Some errors are met at every look; they are told once.
+                let text = error.to_string();
+                if text != told {
+                    error!(error = text, "kept the credentials of before");
+                    told = text;
+                }
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use tracing::warn;
 
 use super::NodeError;
-use crate::config::{ConfigError, CpuList, MAX_CONNECTIONS_DEFAULT, ServeOptions};
+use crate::config::{ConfigError, CpuList, MAX_CONNECTIONS_DEFAULT, ServeOptions, is_node_id};
 use crate::event::RECORD_BYTES_EXTRA_MAX;
 use crate::uring::raise_descriptor_limit;
 
@@ -22,13 +22,7 @@ pub(super) fn reactor_cpus(
 ) -> Result<Vec<Option<usize>>, ConfigError> {
     let cpus = match &options.cpus {
         Some(CpuList(cpus)) => {
-            if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-                return Err(ConfigError::Flag {
-                    flag: "cpus",
-                    value: cpu.to_string(),
-                    problem: format!("this process may only run on {allowed:?}"),
-                });
-            }
+            check_cpus("cpus", cpus, allowed)?;
             cpus
         }
         None => allowed,
@@ -38,6 +32,25 @@ pub(super) fn reactor_cpus(
         return Ok(vec![None; reactors]);
     }
     Ok(cpus[..reactors].iter().copied().map(Some).collect())
+}
+
+/// Whether the forwarder can be pinned as asked.
+pub(super) fn check_forwarder_cpus(options: &ServeOptions, allowed: &[usize]) -> Result<(), ConfigError> {
+    match &options.broker.forwarder_cpus {
+        Some(CpuList(cpus)) => check_cpus("forwarder-cpus", cpus, allowed),
+        None => Ok(()),
+    }
+}
+
+fn check_cpus(flag: &'static str, cpus: &[usize], allowed: &[usize]) -> Result<(), ConfigError> {
+    match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+        Some(cpu) => Err(ConfigError::Flag {
+            flag,
+            value: cpu.to_string(),
+            problem: format!("this process may only run on {allowed:?}"),
+        }),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn allowed_cpus() -> Vec<usize> {
@@ -89,7 +102,11 @@ pub(super) fn connections_max(options: &ServeOptions) -> Result<usize, NodeError
 pub(super) fn kept_node_id(data_dir: &Path) -> Result<String, NodeError> {
     let path = data_dir.join("node-id");
     match fs::read_to_string(&path) {
-        Ok(id) => return Ok(id.trim().to_owned()),
+        Ok(id) if is_node_id(id.trim()) => return Ok(id.trim().to_owned()),
+        Ok(_) => {
+            let problem = "holds no name of a node: remove it, and a new one is made";
+            return Err(data_dir_error(&path, io::Error::new(io::ErrorKind::InvalidData, problem)));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(data_dir_error(&path, error)),
     }

@@ -97,7 +97,7 @@ pub(super) fn forwarder_options(options: &ServeOptions, node: &str) -> Forwarder
     let broker = &options.broker;
     ForwarderOptions {
         session: SessionOptions {
-            urls: broker.amqp_url.clone(),
+            urls: broker.urls().expect("checked before"),
             heartbeat: broker.amqp_heartbeat,
             publish: PublishOptions {
                 exchange: broker.exchange.clone(),

@@ -97,12 +97,14 @@ pub(super) struct Connection {
     pub(super) is_listed: bool,
     /// Monotonic; what the phase allows.
     pub(super) deadline_ms: u64,
+    /// When the send in flight must have made progress; `u64::MAX` without one.
+    pub(super) send_deadline_ms: u64,
     /// When the timer wheel will look; `u64::MAX` if it will not.
     pub(super) scheduled_ms: u64,
     pub(super) discarded_bytes: usize,
     pub(super) answers: Answers,
     /// Bytes that came while there was no place for more answers.
-    pub(super) stalled: Vec<u8>,
+    pub(super) stalled: Stalled,
     decoder: Decoder,
     pending: Option<Box<Pending>>,
     /// In a body whose request was refused already.
@@ -123,10 +125,11 @@ impl Connection {
             has_ended: false,
             is_listed: false,
             deadline_ms: u64::MAX,
+            send_deadline_ms: u64::MAX,
             scheduled_ms: u64::MAX,
             discarded_bytes: 0,
             answers: Answers::default(),
-            stalled: Vec::new(),
+            stalled: Stalled::default(),
             decoder: Decoder::default(),
             pending: None,
             is_skipping: false,
@@ -177,16 +180,35 @@ impl Connection {
     /// Goes on with bytes that had stalled.
     pub(super) fn resume(&mut self, desk: &mut Desk) {
         let mut stalled = std::mem::take(&mut self.stalled);
-        let used = self.feed(&mut stalled, desk);
-        stalled.drain(..used);
-        if self.life == Life::Open && !stalled.is_empty() {
+        let used = self.feed(stalled.rest(), desk);
+        stalled.advance(used);
+        if self.life == Life::Open {
             self.stalled = stalled;
         }
     }
 
+    /// A send is in flight, and has until then to make progress.
+    pub(super) fn begin_send(&mut self, until: Duration) {
+        self.is_sending = true;
+        self.send_deadline_ms = crate::clock::ms(until);
+    }
+
+    /// Nothing is left of a send. A connection idles from its last answer on.
+    pub(super) fn end_send(&mut self, desk: &Desk) {
+        self.send_deadline_ms = u64::MAX;
+        if self.life == Life::Open && self.phase() == Phase::Idle {
+            self.deadline_ms = crate::clock::ms(desk.moment.now + desk.timeouts.idle);
+        }
+    }
+
+    /// When a deadline is due.
+    pub(super) fn next_ms(&self) -> u64 {
+        self.deadline_ms.min(self.send_deadline_ms)
+    }
+
     fn keep(&mut self, rest: &[u8]) {
         if self.life == Life::Open {
-            self.stalled.extend_from_slice(rest);
+            self.stalled.extend(rest);
         } else {
             self.discarded_bytes += rest.len();
         }
@@ -197,7 +219,8 @@ impl Connection {
         let (before, mut steps, mut heads) = (self.phase(), 0u32, 0u32);
         let mut pending = self.pending.take().map(|pending| *pending);
         let mut used = 0;
-        while self.life == Life::Open && !self.answers.is_full() {
+        // A body that is passed over needs no place for an answer: its request has one.
+        while self.life == Life::Open && (self.is_skipping || !self.answers.is_full()) {
             let (more, step) = self.decoder.step(&mut input[used..], desk.limits);
             used += more;
             steps += 1;
@@ -238,7 +261,8 @@ impl Connection {
                 }
                 Step::Violation(violation) => {
                     if !self.is_skipping {
-                        let response = desk.service.violation(violation, desk.moment);
+                        let ticket = pending.take().map(|pending| pending.ticket);
+                        let response = desk.service.violation(violation, ticket, desk.moment);
                         self.answer(response, Shape::last(), desk);
                     }
                     self.life = Life::Flushing;
@@ -292,7 +316,7 @@ impl Connection {
     /// The peer ended its stream and all of it was looked at.
     pub(super) fn handle_end(&mut self, desk: &mut Desk) {
         if self.phase() != Phase::Idle && !self.is_skipping {
-            let response = desk.service.cut_short(desk.moment);
+            let response = desk.service.cut_short(self.forget_request(), desk.moment);
             self.answer(response, Shape::last(), desk);
         }
         self.forget_request();
@@ -303,7 +327,7 @@ impl Connection {
     pub(super) fn handle_timeout(&mut self, desk: &mut Desk) {
         if !self.is_skipping {
             let in_head = self.phase() == Phase::Head;
-            let response = desk.service.timed_out(in_head, desk.moment);
+            let response = desk.service.timed_out(in_head, self.forget_request(), desk.moment);
             self.answer(response, Shape::last(), desk);
         }
         self.forget_request();
@@ -316,8 +340,45 @@ impl Connection {
         self.answer(response, Shape::last(), desk);
     }
 
-    fn forget_request(&mut self) {
-        self.pending = None;
+    /// What was known of a request that will not be completed.
+    fn forget_request(&mut self) -> Option<Ticket> {
         self.decoder = Decoder::default();
+        self.pending.take().map(|pending| pending.ticket)
+    }
+}
+
+/// Bytes in the order they came, the front of which is used up piece by piece.
+#[derive(Debug, Default)]
+pub(super) struct Stalled {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Stalled {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.used
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn extend(&mut self, more: &[u8]) {
+        self.bytes.extend_from_slice(more);
+    }
+
+    fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.used..]
+    }
+
+    /// Moved to the front only when more than half is used up: a long row of small requests costs each byte one move or so, not one a request.
+    fn advance(&mut self, more: usize) {
+        self.used += more;
+        if self.is_empty() {
+            *self = Self::default();
+        } else if self.used > self.bytes.len() / 2 {
+            self.bytes.drain(..self.used);
+            self.used = 0;
+        }
     }
 }

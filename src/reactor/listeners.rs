@@ -40,6 +40,8 @@ enum State {
 struct Listener {
     socket: Socket,
     state: State,
+    /// An accept was in flight since the node stops.
+    has_looked: bool,
 }
 
 #[derive(Debug)]
@@ -48,12 +50,16 @@ pub(super) struct Listeners {
     /// Connections that came in this turn: while some do, the kernel's queues are not empty.
     accepted: usize,
     is_stopping: bool,
+    is_cut: bool,
 }
 
 impl Listeners {
     pub(super) fn new(sockets: Vec<Socket>) -> Self {
-        let listeners = sockets.into_iter().map(|socket| Listener { socket, state: State::Idle }).collect();
-        Self { all: listeners, accepted: 0, is_stopping: false }
+        let listeners = sockets
+            .into_iter()
+            .map(|socket| Listener { socket, state: State::Idle, has_looked: false })
+            .collect();
+        Self { all: listeners, accepted: 0, is_stopping: false, is_cut: false }
     }
 
     /// An accept's completion; the connection, if it brought one.
@@ -108,6 +114,14 @@ impl Listeners {
     /// The node stops: accept what has come already, then no more.
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;
+        // One more look, even if descriptors were short a moment ago.
+        self.handle_room();
+    }
+
+    /// Time is up: accept no more, whatever comes.
+    pub(super) fn cut(&mut self) {
+        self.is_stopping = true;
+        self.is_cut = true;
     }
 
     /// When a pause ends.
@@ -132,20 +146,22 @@ impl Listeners {
     pub(super) fn advance(&mut self, driver: &mut impl Driver, now: Duration) {
         let now_ms = crate::clock::ms(now);
         let came = std::mem::take(&mut self.accepted);
+        let (is_stopping, is_cut) = (self.is_stopping, self.is_cut);
         for (index, listener) in self.all.iter_mut().enumerate() {
             if matches!(listener.state, State::Paused { until_ms } if until_ms <= now_ms) {
                 listener.state = State::Idle;
             }
             match listener.state {
-                State::Armed if self.is_stopping && came == 0 => {
+                State::Armed if is_cut || is_stopping && came == 0 => {
                     driver.submit(token(index), Operation::CancelAccept);
                     listener.state = State::Cancelling;
                 }
-                State::Idle if !self.is_stopping || came > 0 => {
+                State::Idle if !is_cut && (!is_stopping || came > 0 || !listener.has_looked) => {
                     driver.submit(token(index), Operation::Accept(listener.socket));
                     listener.state = State::Armed;
+                    listener.has_looked = is_stopping;
                 }
-                State::Idle | State::Paused { .. } if self.is_stopping => listener.state = State::Cancelled,
+                State::Idle | State::Paused { .. } if is_stopping => listener.state = State::Cancelled,
                 _ => {}
             }
             if listener.state == State::Cancelled {

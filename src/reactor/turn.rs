@@ -184,7 +184,6 @@ impl<D: Driver> Reactor<D> {
         self.pen.advance(self.desk.moment.wall.as_secs());
         self.desk.service.refresh();
         self.desk.batch.begin(self.inlet.room());
-        self.enter_phase();
 
         let mut resumable = std::mem::take(&mut self.resumable);
         for slot in resumable.drain(..) {
@@ -199,6 +198,8 @@ impl<D: Driver> Reactor<D> {
             self.handle(completion)?;
         }
         self.completions = completions;
+        // Only now: a request that came in this very turn is no silence, and the doorbell was answered.
+        self.enter_phase();
         self.expire();
         self.commit();
         self.release();
@@ -207,7 +208,10 @@ impl<D: Driver> Reactor<D> {
             self.advance(slot);
         }
         self.touched = touched;
-        self.listeners.advance(&mut self.driver, self.desk.moment.now);
+        // What is accepted before the whole node has started would be lost if it does not.
+        if self.phase != telemetry::Phase::Starting {
+            self.listeners.advance(&mut self.driver, self.desk.moment.now);
+        }
         self.observe();
         let is_finished =
             self.phase >= telemetry::Phase::Closing && self.listeners.is_closed() && self.table.open() == 0;
@@ -240,6 +244,7 @@ impl<D: Driver> Reactor<D> {
             }
         }
         if phase == telemetry::Phase::Cutting {
+            self.listeners.cut();
             for connection in self.table.iter_mut() {
                 stop(&mut self.driver, connection);
                 touch(&mut self.touched, connection);
@@ -275,11 +280,13 @@ impl<D: Driver> Reactor<D> {
     }
 
     fn accept(&mut self, socket: Socket) {
-        let Some(connection) = self.table.insert(socket) else {
+        let open = self.connections.load(Ordering::Relaxed);
+        let has_room = open < self.options.connections_max + REFUSED_AT_ONCE_MAX;
+        let Some(connection) = has_room.then(|| self.table.insert(socket)).flatten() else {
             self.driver.submit(NOBODY, Operation::Close(socket));
             return;
         };
-        let open = self.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections.fetch_add(1, Ordering::Relaxed);
         connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
         if self.phase == telemetry::Phase::Cutting {
             stop(&mut self.driver, connection);
@@ -328,10 +335,7 @@ impl<D: Driver> Reactor<D> {
         };
         connection.is_sending = false;
         let start = match result {
-            Ok(sent) => {
-                connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
-                start + sent
-            }
+            Ok(sent) => start + sent,
             Err(errno) => match remedy(Failing::Send, errno) {
                 Remedy::Retry => start,
                 Remedy::Cancelled | Remedy::ClosePeer => {
@@ -342,9 +346,14 @@ impl<D: Driver> Reactor<D> {
             },
         };
         if start < bytes.len() && connection.life != Life::Joining {
-            connection.is_sending = true;
-            self.driver.submit(token, Operation::Send { socket: connection.socket, bytes, start });
-        } else if bytes.capacity() <= SPARE_BUFFER_BYTES_MAX && self.buffers.len() < SPARE_BUFFERS_MAX {
+            let operation = Operation::Send { socket: connection.socket, bytes, start };
+            connection.begin_send(self.desk.moment.now + self.options.idle_timeout);
+            self.driver.submit(token, operation);
+            touch(&mut self.touched, connection);
+            return Ok(());
+        }
+        connection.end_send(&self.desk);
+        if bytes.capacity() <= SPARE_BUFFER_BYTES_MAX && self.buffers.len() < SPARE_BUFFERS_MAX {
             bytes.clear();
             self.buffers.push(bytes);
         }
@@ -362,23 +371,23 @@ impl<D: Driver> Reactor<D> {
                 return; // a nearer deadline has its own entry
             }
             connection.scheduled_ms = u64::MAX;
-            if connection.deadline_ms > now_ms {
+            if connection.next_ms() > now_ms {
                 schedule(wheel, connection);
                 return;
             }
+            // An answer waits for its level (which `ack_timeout` bounds) or for its client (whom `send_deadline_ms` does).
+            let has_answers = !connection.answers.is_empty() || connection.is_sending;
             match connection.life {
-                Life::Open if connection.is_sending => stop(&mut self.driver, connection),
+                Life::Open | Life::Flushing if connection.send_deadline_ms <= now_ms => {
+                    stop(&mut self.driver, connection);
+                }
                 Life::Open if connection.phase() != Phase::Idle && connection.stalled.is_empty() => {
                     connection.handle_timeout(&mut self.desk);
                 }
-                // Waiting for a level is bounded by `ack_timeout`, and then its answer goes.
-                Life::Open if !connection.answers.is_empty() => {
+                Life::Open | Life::Flushing if has_answers => {
                     connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
                 }
                 Life::Open => connection.life = Life::Flushing,
-                Life::Flushing if !connection.answers.is_empty() && !connection.is_sending => {
-                    connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
-                }
                 Life::Flushing | Life::Lingering => stop(&mut self.driver, connection),
                 Life::Free | Life::Joining | Life::Closing => {}
             }
@@ -423,13 +432,15 @@ impl<D: Driver> Reactor<D> {
     /// Releases the answers whose level was reached, and those whose time is up.
     fn release(&mut self) {
         let is_waiting = self.waiters.is_waiting(AckLevel::Confirmed);
-        self.inlet.take_parked(is_waiting);
         if self.waiters.next_ms() == u64::MAX {
+            self.inlet.take_parked(is_waiting);
             return;
         }
         // The wish first, the look afterwards: what settles in between rings the doorbell.
         self.inlet.await_settled(is_waiting);
         let settled = self.inlet.log().settled();
+        // Behind the look: the forwarder tells of a parked event before it settles it.
+        self.inlet.take_parked(is_waiting);
         let now_us = us(self.desk.moment.now);
         while let Some(waiter) = self.waiters.pop_reached(AckLevel::Confirmed, settled) {
             if self.inlet.is_parked(waiter.end, waiter.events) {
@@ -483,8 +494,7 @@ impl<D: Driver> Reactor<D> {
             if is_last {
                 connection.life = Life::Flushing;
             }
-            connection.is_sending = true;
-            connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
+            connection.begin_send(self.desk.moment.now + self.options.idle_timeout);
             self.driver.submit(token, Operation::Send { socket: connection.socket, bytes, start: 0 });
         }
         if connection.life == Life::Flushing && !connection.is_sending && connection.answers.is_empty() {
@@ -565,9 +575,10 @@ fn stop(driver: &mut impl Driver, connection: &mut Connection) {
 }
 
 fn schedule(wheel: &mut Wheel, connection: &mut Connection) {
-    let Connection { slot, generation, deadline_ms, scheduled_ms, .. } = *connection;
-    if deadline_ms < scheduled_ms {
-        connection.scheduled_ms = deadline_ms;
-        wheel.insert(Entry { due_ms: deadline_ms, slot, generation });
+    let Connection { slot, generation, scheduled_ms, .. } = *connection;
+    let due_ms = connection.next_ms();
+    if due_ms < scheduled_ms {
+        connection.scheduled_ms = due_ms;
+        wheel.insert(Entry { due_ms, slot, generation });
     }
 }

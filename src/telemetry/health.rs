@@ -17,7 +17,7 @@ pub const READINESS_HYSTERESIS_MS: u64 = 2_000;
 pub enum Phase {
     /// Not all threads run yet.
     Starting,
-    /// Everything is done.
+    /// Everything runs.
     Serving,
     /// Told to stop: still serving, but every answer ends its connection.
     Draining,

@@ -10,7 +10,7 @@ use crate::handoff::CoreLog;
 pub struct Scrape<'a> {
     /// Each core's counters and log.
     pub cores: &'a [(&'a CoreMetrics, &'a CoreLog)],
-    /// Batches waiting for the forwarder.
+    /// What the forwarder counts.
     pub forwarder: &'a ForwarderMetrics,
     /// The names of the refusal codes, by index.
     pub rejection_codes: &'a [&'static str],

@@ -26,6 +26,8 @@ pub(super) struct Buffers {
     buffer_bytes: usize,
     group: u16,
     tail: u16,
+    /// Which buffers are out on loan, and how many.
+    loans: Box<[bool]>,
     on_loan: u16,
 }
 
@@ -40,7 +42,8 @@ impl Buffers {
         assert!(count.is_power_of_two() && count <= 1 << 15 && buffer_bytes > 0);
         let entries = allocate(entries_layout(count)).cast::<BufRingEntry>();
         let memory = allocate(memory_layout(count, buffer_bytes));
-        let mut buffers = Self { entries, memory, count, buffer_bytes, group, tail: 0, on_loan: 0 };
+        let loans = vec![false; usize::from(count)].into_boxed_slice();
+        let mut buffers = Self { entries, memory, count, buffer_bytes, group, tail: 0, loans, on_loan: 0 };
         // SAFETY: `entries` is page-aligned, zeroed, large enough for `count` descriptions, and lives until `Drop`, which
         // runs only after the ring is quiet (`Ring::drop` joins all operations before it lets the buffers go).
         let registered = unsafe {
@@ -66,16 +69,20 @@ impl Buffers {
 
     /// The kernel says that it filled `buffer`: from now on it is on loan.
     pub(super) fn lend(&mut self, buffer: u16) {
-        assert!(buffer < self.count, "the kernel names a buffer that it was never given");
+        let loan =
+            self.loans.get_mut(usize::from(buffer)).expect("the kernel names a buffer that it was given");
+        assert!(!std::mem::replace(loan, true), "the kernel fills no buffer that is on loan");
         self.on_loan += 1;
-        assert!(self.on_loan <= self.count, "more buffers on loan than there are");
     }
 
     /// The first `bytes` of a buffer on loan.
     pub(super) fn lent(&mut self, buffer: u16, bytes: usize) -> &mut [u8] {
-        assert!(buffer < self.count && bytes <= self.buffer_bytes, "a lease of this driver's own");
-        // SAFETY: the piece lies inside `memory` (asserted). The kernel does not write to it: its description was consumed
-        // by the completion that made the lease, and comes back only in `give_back`, which takes the lease by value. The
+        assert!(
+            self.loans[usize::from(buffer)] && bytes <= self.buffer_bytes,
+            "a lease of this driver's own"
+        );
+        // SAFETY: the piece lies inside `memory`, and is on loan (asserted). So the kernel does not write to it: its description
+        // was consumed by the completion that made the lease, and comes back only in `give_back`, which ends the loan. The
         // returned borrow is exclusive through `&mut self`.
         unsafe {
             let start = self.memory.as_ptr().add(usize::from(buffer) * self.buffer_bytes);
@@ -85,7 +92,8 @@ impl Buffers {
 
     /// Ends a loan: the kernel may fill the buffer again.
     pub(super) fn give_back(&mut self, buffer: u16) {
-        assert!(buffer < self.count && self.on_loan > 0, "a lease of this driver's own, given back once");
+        let loan = std::mem::replace(&mut self.loans[usize::from(buffer)], false);
+        assert!(loan, "a lease of this driver's own, given back once");
         self.on_loan -= 1;
         self.describe(buffer);
         self.publish();

@@ -69,6 +69,13 @@ pub fn remedy(operation: Failing, errno: Errno) -> Remedy {
             | Errno::CONNABORTED
             | Errno::CONNREFUSED
             | Errno::SHUTDOWN
+            // What ICMP says of the path, kept by the socket until it gives up (tcp(7), "Error handling").
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::NOPROTOOPT
+            | Errno::NONET
+            | Errno::OPNOTSUPP
+            | Errno::MSGSIZE
             | Errno::PROTO
             | Errno::NOMEM
             | Errno::NOBUFS,
@@ -92,6 +99,7 @@ mod tests {
             (Failing::Send, Errno::NOBUFS, Remedy::ClosePeer),
             (Failing::Receive, Errno::CONNRESET, Remedy::ClosePeer),
             (Failing::Send, Errno::PIPE, Remedy::ClosePeer),
+            (Failing::Receive, Errno::ACCESS, Remedy::ClosePeer),
             (Failing::Enter, Errno::TIME, Remedy::Retry),
             (Failing::Enter, Errno::BUSY, Remedy::Retry),
             (Failing::Receive, Errno::BADF, Remedy::Fatal),

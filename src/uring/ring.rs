@@ -250,7 +250,8 @@ impl Driver for Ring {
             How::Write => rustix::net::Shutdown::Write,
             How::Both => rustix::net::Shutdown::Both,
         };
-        // SAFETY: the caller owns the descriptor until it submits its close.
+        assert!(socket.0 >= 0, "a socket of an open connection");
+        // SAFETY: not -1 (asserted), and the caller owns the descriptor until it submits its close.
         let socket = unsafe { BorrowedFd::borrow_raw(socket.0) };
         // ENOTCONN when the peer was faster: the aim is reached.
         let _ = rustix::net::shutdown(socket, how);
@@ -272,7 +273,7 @@ impl Driver for Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         let quiet = self.join();
-        // SAFETY: dropped once, here, and not used afterwards. The ring goes first, which unregisters the buffers.
+        // SAFETY: dropped once, here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.uring) };
         if quiet {
             // SAFETY: as above; and no operation refers to the memory any more (`join` saw every last completion).

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+
 use crate::support::{Node, await_true};
 
 /// The contract's bound.
@@ -29,6 +31,26 @@ fn regenerate_revokes_tokens_and_secret_and_the_new_secret_works() {
     let renewed = crate::support::App { secret, ..app };
     assert_eq!(node.http().event(&node.token(&renewed), "{}").status, 202);
     assert_eq!(node.http().event(&others, "{}").status, 202, "another app is not touched");
+}
+
+#[test]
+fn a_secret_that_is_regenerated_while_the_form_is_held_back_gets_no_token() {
+    let node = Node::start(&[]);
+    let app = node.app("demo");
+    let token = node.token(&app);
+    let form = "grant_type=client_credentials";
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", app.api_key, app.secret));
+    let mut http = node.http();
+    let head = format!(
+        "POST /oauth/token HTTP/1.1\r\nHost: t\r\nAuthorization: Basic {basic}\r\nContent-Length: {}\r\n\r\n",
+        form.len()
+    );
+    http.send(head.as_bytes());
+    node.app_command(&["regenerate", &app.id]);
+    refused_within(&node, &token, "revoked_credentials");
+    http.send(form.as_bytes());
+    let answer = http.answer();
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (401, Some("invalid_client")));
 }
 
 #[test]

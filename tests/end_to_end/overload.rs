@@ -41,3 +41,52 @@ fn a_full_queue_refuses_with_retry_after_and_readiness_until_there_is_room() {
     assert_eq!(received, accepted + rejected);
     assert_eq!(node.stop().code, Some(0));
 }
+
+#[test]
+fn a_batch_that_not_even_an_empty_queue_could_hold_is_too_large_and_not_to_be_tried_again() {
+    let node = Node::start(&["--reactors", "1", "--queue-max", "320KiB"]);
+    let app = node.app("demo");
+    let token = node.token(&app);
+    let authorization = format!("Bearer {token}");
+    let mut http = node.http();
+    let mut post =
+        |body: &str| http.post("/v1/events/batch", &[("Authorization", &authorization)], body.as_bytes());
+    let large = format!("[{{\"a\":\"{}\"}}]", "x".repeat(400_000));
+    let many = format!("[{}]", vec!["{}"; 8_000].join(","));
+    for body in [&large, &many] {
+        let refused = post(body);
+        assert_eq!((refused.status, refused.code().as_str()), (413, "too_large"));
+        assert_eq!(refused.json()["retryable"], false);
+    }
+    let answer = post("[{}]");
+    assert_eq!(answer.status, 202, "{answer:?}");
+    node.queue.take(1);
+}
+
+#[test]
+fn a_batch_that_only_lacks_a_second_look_may_come_again() {
+    let node = Node::start(&["--reactors", "1"]);
+    let app = node.app("demo");
+    let token = node.token(&app);
+    let mut http = node.http();
+    // Legal, but nothing that the fast parser takes.
+    let half = format!("{{\"half\":\"\\ud83d\",\"pad\":\"{}\"}}", "x".repeat(240_000));
+    let mut accepted = 0;
+    let refused = loop {
+        let answer = http.event(&token, &half);
+        if answer.status != 202 {
+            break answer;
+        }
+        accepted += 1;
+        assert!(accepted < 1000, "the budget ends some time");
+    };
+    assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"));
+    let authorization = format!("Bearer {token}");
+    let batch = format!("[{half},{half},{half}]");
+    let refused = http.post("/v1/events/batch", &[("Authorization", &authorization)], batch.as_bytes());
+    assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"), "{refused:?}");
+    assert_eq!(refused.json()["rejected"][2]["code"], "rate_limited");
+    assert!(refused.field("Retry-After").is_some());
+    assert_eq!(http.event(&token, "{}").status, 202, "an event that needs no second look");
+    node.queue.take(accepted + 1);
+}

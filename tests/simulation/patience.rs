@@ -4,8 +4,10 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use forebay::reactor::ANSWERS_MAX;
+use forebay::telemetry::Phase;
 
 use crate::clients::{Answer, read};
+use crate::driver::Wire;
 use crate::scenarios::CALM;
 use crate::world::{Plan, World};
 
@@ -69,6 +71,77 @@ fn a_body_has_its_time_from_the_end_of_its_head() {
     world.wait(2 * SECOND);
     let answer = only(&mut world, client);
     assert!(answer.status == 408 && answer.body.contains("body_timeout"), "{answer:?}");
+}
+
+#[test]
+fn an_answer_does_not_lend_its_time_to_what_comes_behind_it() {
+    let mut world = world();
+    let (head, body) = (world.connect(), world.connect());
+    let mut request = post(&world, "", "{}");
+    request.extend(b"POST /v1/ev");
+    send(&mut world, head, &request);
+    let expecting = post(&world, "X-Request-Id: mine\r\nExpect: 100-continue\r\n", "{}");
+    send(&mut world, body, &expecting[..expecting.len() - 2]);
+    assert!(world.wire(body).down.starts_with(b"HTTP/1.1 100"));
+    world.wait(7 * SECOND);
+    let late = answers(&mut world, head);
+    assert!(late[0].status == 202 && late[1].body.contains("head_timeout"), "{late:?}");
+    world.wait(5 * SECOND);
+    let late = only(&mut world, body);
+    assert!(late.body.contains("body_timeout") && late.head.contains("X-Request-Id: mine"), "{late:?}");
+}
+
+#[test]
+fn a_slow_reader_is_not_cut_in_its_answer_for_the_head_that_follows() {
+    let mut world = world();
+    let client = world.connect();
+    world.wire(client).window = Some(10);
+    let mut request = post(&world, "", "{}");
+    request.extend(b"POST /v1/ev");
+    send(&mut world, client, &request);
+    world.wait(20 * SECOND);
+    assert!(!world.wire(client).closed);
+    world.wire(client).window = None;
+    world.wait(SECOND);
+    let statuses: Vec<u16> = answers(&mut world, client).iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [202, 408]);
+}
+
+#[test]
+fn a_refusal_that_takes_the_last_place_for_answers_leaves_its_connection_quiet() {
+    let mut world = world();
+    let client = world.connect();
+    send(&mut world, client, &b"GET /livez HTTP/1.1\r\nHost: s\r\n\r\n".repeat(ANSWERS_MAX));
+    assert_eq!(answers(&mut world, client).len(), ANSWERS_MAX);
+    world.enter(Phase::Closing);
+    world.turn();
+    world.turn();
+    assert!(world.wire(client).down_ended, "a stop need not wait for it");
+}
+
+#[test]
+fn a_request_that_comes_with_the_stop_is_answered() {
+    let mut world = world();
+    let client = world.connect();
+    let request = post(&world, "", "{}");
+    world.wire(client).up.extend(&request);
+    world.enter(Phase::Closing);
+    world.turn();
+    world.turn();
+    let answer = only(&mut world, client);
+    assert_eq!(answer.status, 202);
+}
+
+#[test]
+fn before_the_whole_node_has_started_nothing_is_accepted() {
+    let mut world = World::starting(Plan { clients: 0, ..CALM });
+    world.reactor.driver_mut().backlog.push_back(Wire::default());
+    world.wait(3 * SECOND);
+    assert!(world.reactor.driver_mut().wires.is_empty());
+    world.enter(Phase::Serving);
+    world.turn();
+    world.turn();
+    assert_eq!(world.reactor.driver_mut().wires.len(), 1);
 }
 
 #[test]

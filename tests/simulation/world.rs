@@ -42,7 +42,7 @@ pub(crate) struct Plan {
 pub(crate) struct World {
     pub(crate) reactor: Reactor<SimDriver>,
     pub(crate) clients: Vec<Client>,
-    pub(crate) health: Arc<Health>,
+    health: Arc<Health>,
     pub(crate) metrics: Arc<CoreMetrics>,
     pub(crate) log: Arc<CoreLog>,
     /// A token that is good for a day.
@@ -58,7 +58,15 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// A node that serves.
     pub(crate) fn new(plan: Plan) -> Self {
+        let world = Self::starting(plan);
+        world.health.enter(Phase::Serving);
+        world
+    }
+
+    /// A node whose other parts are still being started.
+    pub(crate) fn starting(plan: Plan) -> Self {
         let mut registry = Registry::default();
         let (app, _) = App::create("simulated");
         registry.insert(app.clone()).expect("the first app");
@@ -69,7 +77,6 @@ impl World {
         let (metrics, log) = (Arc::<CoreMetrics>::default(), Arc::<CoreLog>::default());
         let forwarder = Arc::<ForwarderMetrics>::default();
         let health = Arc::new(Health::new(vec![metrics.clone()], forwarder));
-        health.enter(Phase::Serving);
         let doorbell = Doorbell::new().expect("an eventfd");
         let limits = QueueLimits { bytes_max: plan.queue_bytes, batches_max: 64 };
         let (inlet, outlet) = queue(CoreId(0), limits, log.clone(), Bell::default(), doorbell.clone());
@@ -178,6 +185,12 @@ impl World {
         self.reactor.driver_mut().wires.get_mut(&descriptor).expect("it was accepted")
     }
 
+    /// The node moves on to another phase of its life.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.health.enter(phase);
+        self.doorbell.ring();
+    }
+
     /// Turns until `duration` has passed.
     pub(crate) fn wait(&mut self, duration: Duration) {
         let until = self.reactor.driver_mut().now() + duration;
@@ -225,8 +238,7 @@ impl World {
     fn stop(&mut self) {
         let last = if self.plan.cut_after.is_some() { Phase::Cutting } else { Phase::Closing };
         for phase in [Phase::Draining, last] {
-            self.health.enter(phase);
-            self.doorbell.ring();
+            self.enter(phase);
             for turn in 0.. {
                 let turned = self.reactor.turn().expect("no fatal error");
                 self.forward();
