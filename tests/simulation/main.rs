@@ -2,6 +2,7 @@
 //!
 //! A failing seed prints itself; `SIMULATION_SEED=n cargo test --test simulation` runs it again, `SIMULATION_SEEDS=n` runs more of them.
 
+mod both;
 mod clients;
 mod driver;
 mod patience;

@@ -13,7 +13,7 @@ use forebay::event::Records;
 use forebay::handoff::{Batch, Bell, CoreId, CoreLog, Doorbell, Offset, Outlet, QueueLimits, queue};
 use forebay::reactor::{Reactor, ReactorOptions, ReactorParts, Turned};
 use forebay::telemetry::{CoreMetrics, ForwarderMetrics, Health, Phase};
-use forebay::uring::Driver;
+use forebay::uring::{Driver, Socket};
 use uuid::Uuid;
 
 use crate::clients::Client;
@@ -57,6 +57,57 @@ pub(crate) struct World {
     plan: Plan,
 }
 
+/// What a reactor works with on any driver, and the other ends of it.
+pub(crate) struct Parts {
+    pub(crate) reactor: ReactorParts,
+    pub(crate) options: ReactorOptions,
+    log: Arc<CoreLog>,
+    /// A token that is good for a day.
+    pub(crate) token: String,
+    pub(crate) outlet: Outlet,
+}
+
+/// Makes them for a node with one app; `wall` is the time that its driver will show.
+pub(crate) fn parts(plan: &Plan, listener: Socket, wall: Duration) -> Parts {
+    let mut registry = Registry::default();
+    let (app, _) = App::create("simulated");
+    registry.insert(app.clone()).expect("the first app");
+    let keys = KeyRing::parse(&KeyRing::generate()).expect("own text");
+    let token = mint(&keys, &app, wall, Duration::from_hours(24));
+    let shared = Arc::new(SharedCredentials::new(Credentials { registry, keys }));
+
+    let (metrics, log) = (Arc::<CoreMetrics>::default(), Arc::<CoreLog>::default());
+    let health = Arc::new(Health::new(vec![metrics.clone()], Arc::<ForwarderMetrics>::default()));
+    let doorbell = Doorbell::new().expect("an eventfd");
+    let limits = QueueLimits { bytes_max: plan.queue_bytes, batches_max: 64 };
+    let (inlet, outlet) = queue(CoreId(0), limits, log.clone(), Bell::default(), doorbell.clone());
+    let service = ServiceOptions {
+        body_bytes_max: 64 << 10,
+        batch_body_bytes_max: 128 << 10,
+        record_bytes_max: plan.queue_bytes,
+        ack: AckLevel::Queued,
+        token_lifetime: Duration::from_mins(15),
+    };
+    let reactor = ReactorParts {
+        listeners: vec![listener],
+        service: Service::new(service, shared, health.clone(), metrics.clone()),
+        inlet,
+        doorbell,
+        health,
+        metrics,
+        connections: Arc::new(AtomicUsize::new(0)),
+    };
+    let options = ReactorOptions {
+        head_bytes_max: 16 << 10,
+        head_timeout: Duration::from_secs(5),
+        body_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        ack_timeout: Duration::from_secs(10),
+        connections_max: plan.connections_max,
+    };
+    Parts { reactor, options, log, token, outlet }
+}
+
 impl World {
     /// A node that serves.
     pub(crate) fn new(plan: Plan) -> Self {
@@ -67,50 +118,16 @@ impl World {
 
     /// A node whose other parts are still being started.
     pub(crate) fn starting(plan: Plan) -> Self {
-        let mut registry = Registry::default();
-        let (app, _) = App::create("simulated");
-        registry.insert(app.clone()).expect("the first app");
-        let keys = KeyRing::parse(&KeyRing::generate()).expect("own text");
-        let token = mint(&keys, &app, SimDriver::wall_start(), Duration::from_hours(24));
-        let shared = Arc::new(SharedCredentials::new(Credentials { registry, keys }));
-
-        let (metrics, log) = (Arc::<CoreMetrics>::default(), Arc::<CoreLog>::default());
-        let forwarder = Arc::<ForwarderMetrics>::default();
-        let health = Arc::new(Health::new(vec![metrics.clone()], forwarder));
-        let doorbell = Doorbell::new().expect("an eventfd");
-        let limits = QueueLimits { bytes_max: plan.queue_bytes, batches_max: 64 };
-        let (inlet, outlet) = queue(CoreId(0), limits, log.clone(), Bell::default(), doorbell.clone());
-        let options = ServiceOptions {
-            body_bytes_max: 64 << 10,
-            batch_body_bytes_max: 128 << 10,
-            record_bytes_max: plan.queue_bytes,
-            ack: AckLevel::Queued,
-            token_lifetime: Duration::from_mins(15),
-        };
-        let parts = ReactorParts {
-            listeners: vec![LISTENER],
-            service: Service::new(options, shared, health.clone(), metrics.clone()),
-            inlet,
-            doorbell: doorbell.clone(),
-            health: health.clone(),
-            metrics: metrics.clone(),
-            connections: Arc::new(AtomicUsize::new(0)),
-        };
-        let reactor_options = ReactorOptions {
-            head_bytes_max: 16 << 10,
-            head_timeout: Duration::from_secs(5),
-            body_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            ack_timeout: Duration::from_secs(10),
-            connections_max: plan.connections_max,
-        };
+        let Parts { reactor, options, log, token, outlet } = parts(&plan, LISTENER, SimDriver::wall_start());
+        let (health, metrics) = (reactor.health.clone(), reactor.metrics.clone());
+        let doorbell = reactor.doorbell.clone();
         let driver =
             SimDriver::new(plan.seed, plan.faults, plan.buffers, plan.buffer_bytes, doorbell.clone());
         let mut dice = Dice(plan.seed ^ 0xf0_7eba);
         let clients =
             (0..plan.clients).map(|client| Client::new(client as u64 * 1000, &mut dice, &token)).collect();
         Self {
-            reactor: Reactor::new(driver, parts, reactor_options),
+            reactor: Reactor::new(driver, reactor, options),
             clients,
             health,
             metrics,
