@@ -51,7 +51,14 @@ fn router(operator: Arc<Operator>) -> Router {
 fn verdict(verdict: Result<(), Unhealthy>) -> impl IntoResponse {
     let (status, body) = verdict_json(verdict);
     let status = StatusCode::from_u16(status).expect("200 or 503");
-    (status, [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body)
+    let fields = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    let mut response = (status, fields, body).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // Between 1 and 4 s, so that those who ask do not come back all at once.
+        let seconds = 1 + u16::from(uuid::Uuid::new_v4().as_bytes()[15] % 4);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 async fn metrics(State(operator): State<Arc<Operator>>) -> impl IntoResponse {

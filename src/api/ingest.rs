@@ -153,7 +153,13 @@ impl Service {
                 Err(Code::Overloaded) => {
                     batch.truncate(before);
                     let extra = RECORD_HEAD_BYTES + ticket.traceparent.map_or(0, |t| t.len());
-                    let bytes: usize = items.iter().map(|item| item.len() + extra).sum();
+                    let is_rejected =
+                        |index| rejected.binary_search_by_key(&index, |(index, _)| *index).is_ok();
+                    let may_fit = |(index, item): &(usize, &Range<usize>)| {
+                        item.len() <= self.options.body_bytes_max && !is_rejected(*index)
+                    };
+                    let good = items.iter().enumerate().filter(may_fit);
+                    let bytes: usize = good.map(|(_, item)| item.len() + extra).sum();
                     if bytes > self.options.record_bytes_max {
                         return Err(Code::TooLarge.into()); // not even an empty queue would have room
                     }

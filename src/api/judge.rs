@@ -93,7 +93,8 @@ impl Service {
     pub fn judge(&mut self, head: &Head<'_>, batch: &TurnBatch, moment: Moment) -> Judgement {
         let route = match Route::of(head) {
             Ok(Route::Probe(probe)) => {
-                let mut response = probe.answer(&self.health, crate::clock::ms(moment.now));
+                let random = self.ids.next(crate::clock::ms(moment.wall));
+                let mut response = probe.answer(&self.health, crate::clock::ms(moment.now), random);
                 if let Some(request) = head.request_id.and_then(RequestId::of) {
                     response = response.with("X-Request-Id", request.as_str());
                 }

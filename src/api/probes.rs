@@ -1,6 +1,9 @@
 //! The health probes on the public listener, for balancers that check the port they send to.
 
+use uuid::Uuid;
+
 use super::response::Response;
+use super::service::retry_after;
 use crate::http::Head;
 use crate::telemetry::{Health, verdict_json};
 
@@ -22,13 +25,13 @@ impl Probe {
         }
     }
 
-    pub(super) fn answer(self, health: &Health, now_ms: u64) -> Response {
+    pub(super) fn answer(self, health: &Health, now_ms: u64, random: Uuid) -> Response {
         let verdict = match self {
             Self::Live => health.live(now_ms),
             Self::Ready => health.ready(now_ms),
         };
         let (status, body) = verdict_json(verdict);
         let response = Response::json(status, body.into_bytes()).with("Cache-Control", "no-store");
-        if status == 503 { response.with("Retry-After", "1") } else { response }
+        if status == 503 { response.with("Retry-After", retry_after(random)) } else { response }
     }
 }

@@ -102,6 +102,11 @@ impl Refusal {
     }
 }
 
+/// Seconds, by the `random` bits of an id, so that clients do not come back all at once.
+pub(super) fn retry_after(random: Uuid) -> String {
+    (1 + random.as_bytes()[15] % 4).to_string()
+}
+
 /// Judges the requests of one reactor.
 #[derive(Debug)]
 pub struct Service {
@@ -257,8 +262,7 @@ impl Service {
                 "WWW-Authenticate",
                 format!(r#"Bearer realm="forebay", error="invalid_token", error_description="{detail}""#),
             ),
-            // Jittered by random bits of the id, so that clients do not come back all at once.
-            429 | 503 => response.with("Retry-After", (1 + fresh.as_bytes()[15] % 4).to_string()),
+            429 | 503 => response.with("Retry-After", retry_after(fresh)),
             _ => response,
         }
     }

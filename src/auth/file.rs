@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::keys::{KeyRing, KeyRingError};
 use super::registry::{Registry, RegistryError};
@@ -84,9 +84,7 @@ impl AppsFile {
         create_parent(&self.path)?;
         // A file of its own, because the apps file is replaced by each edit. The lock ends with the descriptor.
         let lock_path = with_suffix(&self.path, ".lock");
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(MODE_PRIVATE).open(&lock_path);
-        let lock = lock.map_err(io_error(&lock_path))?;
+        let lock = private().create(true).open(&lock_path).map_err(io_error(&lock_path))?;
         give_to_owner_of(&self.path, &lock)?;
         flock(&lock, FlockOperation::LockExclusive).map_err(|errno| io_error(&lock_path)(errno.into()))?;
         let mut registry = self.load()?;
@@ -132,20 +130,36 @@ fn replace(path: &Path, text: &[u8]) -> Result<(), FileError> {
     sync_parent(path)
 }
 
-/// An edit by root must not lock the node's own user out: `file` gets the owner of what is at `path`, if anything is.
+/// An edit by root must not lock the node's own user out: `file` gets the owner of what is at `path`, or of its folder.
 fn give_to_owner_of(path: &Path, file: &File) -> Result<(), FileError> {
-    let Ok(before) = fs::metadata(path) else { return Ok(()) };
+    let before = fs::metadata(path).or_else(|_| fs::metadata(parent(path))).map_err(io_error(path))?;
     let now = file.metadata().map_err(io_error(path))?;
-    if (before.uid(), before.gid()) == (now.uid(), now.gid()) {
+    // Another name for it would give away more than what was opened here.
+    if (before.uid(), before.gid()) == (now.uid(), now.gid()) || !now.is_file() || now.nlink() != 1 {
         return Ok(());
     }
-    fchown(file, Some(before.uid()), Some(before.gid())).map_err(io_error(path))
+    match fchown(file, Some(before.uid()), Some(before.gid())) {
+        // Only root may give a file away.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        given => given.map_err(io_error(path)),
+    }
+}
+
+/// Options for a file that is the owner's alone, and no link to another one: root follows nobody's links.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(MODE_PRIVATE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
 }
 
 fn write_synced(path: &Path, text: &[u8]) -> Result<File, FileError> {
     let written = || {
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(MODE_PRIVATE).open(path)?;
+        // One that a crash left behind.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = private().create_new(true).open(path)?;
         file.write_all(text)?;
         file.sync_all()?;
         Ok(file)
@@ -221,6 +235,17 @@ mod tests {
         for file in [path.clone(), with_suffix(&path, ".lock")] {
             assert_eq!(fs::metadata(&file).expect("there").uid(), owner, "{}", file.display());
         }
+        // Links that its owner may have laid there lead nowhere.
+        let other = folder.path().join("other");
+        fs::write(&other, "precious").expect("ours");
+        let (lock, temporary) = (with_suffix(&path, ".lock"), with_suffix(&path, ".tmp"));
+        std::os::unix::fs::symlink(&other, &temporary).expect("ours");
+        add("c").expect("an edit");
+        fs::remove_file(&lock).expect("ours");
+        std::os::unix::fs::symlink(&other, &lock).expect("ours");
+        assert!(add("d").is_err());
+        assert_eq!(fs::read_to_string(&other).expect("there"), "precious");
+        assert_eq!(fs::metadata(&other).expect("there").uid(), own);
     }
 
     #[test]

@@ -8,6 +8,10 @@ use super::record::{Record, mark_lenient};
 
 /// Memory is taken in pieces of this size; each serves many turns.
 const PIECE_BYTES: usize = 256 << 10;
+/// After so many turns without events in a row, each gives free pieces back: a node that idles after a burst does not keep its memory.
+const QUIET_TURNS: u32 = 8;
+/// Pieces that such a turn gives back; an idle reactor turns once a second.
+const PIECES_GIVEN_BACK: usize = 64;
 
 /// The batch in the making.
 #[derive(Debug, Default)]
@@ -15,8 +19,10 @@ pub struct TurnBatch {
     records: BytesMut,
     events: u32,
     room_bytes: usize,
-    /// Bytes of the turn before: this one is likely to need as much.
+    /// Bytes of the last turn that had events: this one is likely to need as much.
     before_bytes: usize,
+    /// Turns without events since then.
+    quiet_turns: u32,
     /// Full pieces, oldest first. Their memory serves again once the forwarder has let go of it: taken anew each time, it would be
     /// allocated here and freed there without end, and the heap would grow by what falls between.
     full: VecDeque<BytesMut>,
@@ -42,6 +48,9 @@ impl TurnBatch {
     pub fn begin(&mut self, room_bytes: usize) {
         assert!(self.events == 0, "the batch of the turn before was taken");
         self.room_bytes = room_bytes;
+        if self.quiet_turns >= QUIET_TURNS {
+            self.give_back(PIECES_GIVEN_BACK);
+        }
     }
 
     /// Whether records of `bytes` still have room.
@@ -87,12 +96,21 @@ impl TurnBatch {
         let again = self.full.pop_front_if(|oldest| oldest.try_reclaim(wanted));
         let mut piece = again.unwrap_or_else(|| BytesMut::with_capacity(wanted));
         // After a burst there are more than it takes: they go one by one.
-        self.full.pop_front_if(|oldest| oldest.try_reclaim(PIECE_BYTES));
+        self.give_back(1);
         piece.extend_from_slice(&self.records);
         let mut full = std::mem::replace(&mut self.records, piece);
         if full.capacity() > 0 {
             full.clear();
             self.full.push_back(full);
+        }
+    }
+
+    /// Gives up to `pieces` back that nobody needs.
+    fn give_back(&mut self, pieces: usize) {
+        for _ in 0..pieces {
+            if self.full.pop_front_if(|oldest| oldest.try_reclaim(PIECE_BYTES)).is_none() {
+                return;
+            }
         }
     }
 
@@ -108,6 +126,11 @@ impl TurnBatch {
 
     /// Ends the turn: its events and their number.
     pub fn take(&mut self) -> (u32, Bytes) {
+        if self.events == 0 {
+            self.quiet_turns = self.quiet_turns.saturating_add(1);
+            return (0, Bytes::new());
+        }
+        self.quiet_turns = 0;
         self.before_bytes = self.records.len();
         (std::mem::take(&mut self.events), self.records.split().freeze())
     }
@@ -193,6 +216,14 @@ mod tests {
         let kept: Vec<usize> = (0..60).map(|_| turn().1).collect();
         assert!(kept.is_sorted_by(|before, after| before >= after), "{kept:?}");
         assert_eq!(kept.last(), Some(&1));
+        let burst: Vec<_> = (0..30).map(|_| turn().0).collect();
+        drop(burst);
+        assert!(batch.full.len() > 10);
+        for _ in 0..=QUIET_TURNS {
+            batch.begin(usize::MAX);
+            assert_eq!(batch.take().0, 0);
+        }
+        assert!(batch.full.is_empty(), "turns without events give all back");
     }
 
     #[test]

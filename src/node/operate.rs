@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 use super::threads::Ended;
 use super::{NodeError, Stopped};
 use crate::admin::{self, Operator};
-use crate::auth::{CredentialsFiles, SharedCredentials};
+use crate::auth::{CredentialsFiles, FileError, SharedCredentials};
 use crate::config::ServeOptions;
 use crate::handoff::{CoreLog, Doorbell};
 use crate::telemetry::{CoreMetrics, Health, Phase};
@@ -88,6 +88,8 @@ async fn drain(options: &ServeOptions, health: &Health, threads: &mut Threads) -
         warn!("the drain timeout is over: cutting the connections that are left");
         failed |= cut(health, threads).await;
     }
+    // Even after a cut, what was accepted last has a moment to be confirmed.
+    let deadline = deadline.max(Instant::now() + CUT_TIMEOUT);
     failed | threads.wait(deadline, |threads| !threads.forwarder).await
 }
 
@@ -200,12 +202,12 @@ async fn watch_credentials(mut files: CredentialsFiles, shared: Arc<SharedCreden
                 told.clear();
             }
             Some(Err(error)) => {
-                // Some errors are met at every look; they are told once.
                 let text = error.to_string();
+                // What cannot be read is met at every look, and told once; another content is news each time.
                 if text != told {
                     error!(error = text, "kept the credentials of before");
-                    told = text;
                 }
+                told = if matches!(error, FileError::Io { .. }) { text } else { String::new() };
             }
         }
     }

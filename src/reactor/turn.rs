@@ -238,8 +238,14 @@ impl<D: Driver> Reactor<D> {
         if phase >= telemetry::Phase::Closing && before < telemetry::Phase::Closing {
             self.listeners.stop();
             self.desk.timeouts.idle = CLOSING_IDLE;
+            let closing_ms = ms(self.desk.moment.now + CLOSING_IDLE);
             for connection in self.table.iter_mut().filter(|connection| connection.is_quiet()) {
-                connection.life = Life::Flushing;
+                if connection.is_receiving {
+                    connection.life = Life::Flushing;
+                } else {
+                    // Accepted in this very turn: nobody has looked yet whether its request is there.
+                    connection.deadline_ms = connection.deadline_ms.min(closing_ms);
+                }
                 touch(&mut self.touched, connection);
             }
         }
