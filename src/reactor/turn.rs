@@ -1,39 +1,34 @@
 //! The turn.
 
+mod arrivals;
+mod departures;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::answers::{Pen, SpareRings};
-use super::connection::{Awaiting, Connection, Desk, Life, Phase, Timeouts};
+use super::connection::{Connection, Desk, Life, Phase, Timeouts};
 use super::listeners::Listeners;
 use super::table::Table;
 use super::timers::{Entry, Wheel};
-use super::waiters::{Waiter, Waiters};
+use super::waiters::Waiters;
 use crate::api::{Moment, Service};
 use crate::clock::{ms, us};
-use crate::config::AckLevel;
 use crate::event::TurnBatch;
 use crate::handoff::{Doorbell, Inlet};
 use crate::http::HeadLimits;
 use crate::telemetry::{self, CoreMetrics, Health};
-use crate::uring::faults::{Failing, Remedy, remedy};
-use crate::uring::{Completion, Driver, How, Operation, Received, Socket, Token};
+use crate::uring::{Completion, Driver, How, Operation, Socket, Token};
 
 /// Longest sleep: the heartbeat by which others see that this reactor lives.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
-/// How long a connection lingers for the sake of its last answer.
-const LINGER: Duration = Duration::from_secs(2);
 /// While the node closes, how long a connection may idle that was accepted at the last moment.
 const CLOSING_IDLE: Duration = Duration::from_millis(500);
 /// Connections beyond the cap that are told so; past these they are closed without a word.
 const REFUSED_AT_ONCE_MAX: usize = 64;
-/// Send buffers that are kept for the next answers.
-const SPARE_BUFFERS_MAX: usize = 256;
-/// A send buffer that grew beyond this is not kept.
-const SPARE_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// The token of a close that nobody waits for.
 const NOBODY: Token = Token { slot: u32::MAX, generation: 0 };
 
@@ -258,115 +253,6 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
-    fn handle(&mut self, completion: Completion) -> Result<(), Errno> {
-        match completion {
-            Completion::Accepted { token, result, more } => {
-                let accepted = self.listeners.handle_accepted(token, result, more, self.desk.moment.now)?;
-                if let Some(socket) = accepted {
-                    self.accept(socket);
-                }
-            }
-            Completion::Received { token, result, more } => self.handle_received(token, result, more)?,
-            Completion::Sent { token, result, bytes, start } => {
-                self.handle_sent(token, result, bytes, start)?;
-            }
-            Completion::Closed { token } => {
-                if !self.listeners.handle_closed(token) && self.table.find(token).is_some() {
-                    self.table.remove(token.slot);
-                    self.connections.fetch_sub(1, Ordering::Relaxed);
-                    self.listeners.handle_room();
-                }
-            }
-            Completion::Woken { more, .. } => {
-                self.doorbell.answer();
-                self.is_watching = more;
-            }
-        }
-        Ok(())
-    }
-
-    fn accept(&mut self, socket: Socket) {
-        let open = self.connections.load(Ordering::Relaxed);
-        let has_room = open < self.options.connections_max + REFUSED_AT_ONCE_MAX;
-        let Some(connection) = has_room.then(|| self.table.insert(socket)).flatten() else {
-            self.driver.submit(NOBODY, Operation::Close(socket));
-            return;
-        };
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
-        if self.phase == telemetry::Phase::Cutting {
-            stop(&mut self.driver, connection);
-        } else if open >= self.options.connections_max {
-            connection.refuse(&mut self.desk);
-        }
-        touch(&mut self.touched, connection);
-    }
-
-    fn handle_received(&mut self, token: Token, result: Received, more: bool) -> Result<(), Errno> {
-        let Some(connection) = self.table.find(token) else {
-            panic!("a slot is freed only after the last completion of its receive");
-        };
-        if !more {
-            connection.is_receiving = false;
-            connection.is_cancelling = false;
-        }
-        match result {
-            Received::Data(lease) => {
-                connection.handle_bytes(self.driver.lent(&lease), &mut self.desk);
-                self.driver.give_back(lease);
-            }
-            Received::End => connection.has_ended = true,
-            Received::Failed(errno) => match remedy(Failing::Receive, errno) {
-                Remedy::Retry | Remedy::Cancelled => {}
-                Remedy::ClosePeer => {
-                    connection.has_ended = true;
-                    stop(&mut self.driver, connection);
-                }
-                Remedy::Pause | Remedy::Fatal => return Err(errno),
-            },
-        }
-        touch(&mut self.touched, connection);
-        Ok(())
-    }
-
-    fn handle_sent(
-        &mut self,
-        token: Token,
-        result: Result<usize, Errno>,
-        mut bytes: Vec<u8>,
-        start: usize,
-    ) -> Result<(), Errno> {
-        let Some(connection) = self.table.find(token) else {
-            panic!("a slot is freed only after the last completion of its send");
-        };
-        connection.is_sending = false;
-        let start = match result {
-            Ok(sent) => start + sent,
-            Err(errno) => match remedy(Failing::Send, errno) {
-                Remedy::Retry => start,
-                Remedy::Cancelled | Remedy::ClosePeer => {
-                    stop(&mut self.driver, connection);
-                    bytes.len()
-                }
-                Remedy::Pause | Remedy::Fatal => return Err(errno),
-            },
-        };
-        if start < bytes.len() && connection.life != Life::Joining {
-            let operation = Operation::Send { socket: connection.socket, bytes, start };
-            connection.begin_send(self.desk.moment.now + self.options.idle_timeout);
-            self.driver.submit(token, operation);
-            touch(&mut self.touched, connection);
-            return Ok(());
-        }
-        connection.end_send(&self.desk);
-        if bytes.capacity() <= SPARE_BUFFER_BYTES_MAX && self.buffers.len() < SPARE_BUFFERS_MAX {
-            bytes.clear();
-            self.buffers.push(bytes);
-        }
-        touch(&mut self.touched, connection);
-        Ok(())
-    }
-
     /// Ends what took too long.
     fn expire(&mut self) {
         let now_ms = ms(self.desk.moment.now);
@@ -399,140 +285,6 @@ impl<D: Driver> Reactor<D> {
             }
             touch(&mut self.touched, connection);
         });
-    }
-
-    /// Hands the turn's events over, and only then decides on their answers.
-    fn commit(&mut self) {
-        let (events, records) = self.desk.batch.take();
-        if events == 0 {
-            return;
-        }
-        let mut end = self.inlet.next();
-        let is_pushed = self.inlet.push(events, records);
-        if is_pushed {
-            self.metrics.received.add(events.into());
-            self.metrics.accepted.add(events.into());
-        }
-        let moment = self.desk.moment;
-        let mut awaiting = std::mem::take(&mut self.desk.awaiting);
-        for Awaiting { slot, generation, number, events, level } in awaiting.drain(..) {
-            end = end.plus(events.into());
-            // Its connection may have died in the same turn; its events have not.
-            let Some(connection) = self.table.find(Token { slot, generation }) else { continue };
-            if !is_pushed {
-                let service = &mut self.desk.service;
-                connection.answers.refuse(number, |accepted| service.overloaded(accepted, moment));
-            } else if level == AckLevel::Queued {
-                connection.answers.grant(number);
-                self.answered += 1;
-            } else {
-                let since_us = us(moment.now);
-                let expires_ms = ms(moment.now + self.options.ack_timeout);
-                let waiter = Waiter { end, events, slot, generation, number, since_us, expires_ms };
-                self.waiters.push(level, waiter);
-            }
-        }
-        self.desk.awaiting = awaiting;
-    }
-
-    /// Releases the answers whose level was reached, and those whose time is up.
-    fn release(&mut self) {
-        let is_waiting = self.waiters.is_waiting(AckLevel::Confirmed);
-        if self.waiters.next_ms() == u64::MAX {
-            self.inlet.take_parked(is_waiting);
-            return;
-        }
-        // The wish first, the look afterwards: what settles in between rings the doorbell.
-        self.inlet.await_settled(is_waiting);
-        let settled = self.inlet.log().settled();
-        // Behind the look: the forwarder tells of a parked event before it settles it.
-        self.inlet.take_parked(is_waiting);
-        let now_us = us(self.desk.moment.now);
-        while let Some(waiter) = self.waiters.pop_reached(AckLevel::Confirmed, settled) {
-            if self.inlet.is_parked(waiter.end, waiter.events) {
-                // It never will be confirmed: its app may as well know now.
-                self.refuse_waiter(waiter);
-                continue;
-            }
-            self.metrics.request_seconds.record(now_us - waiter.since_us, 1);
-            let token = Token { slot: waiter.slot, generation: waiter.generation };
-            if let Some(connection) = self.table.find(token) {
-                connection.answers.grant(waiter.number);
-                touch(&mut self.touched, connection);
-            }
-        }
-        while let Some(waiter) = self.waiters.pop_expired(ms(self.desk.moment.now)) {
-            self.refuse_waiter(waiter);
-        }
-        if is_waiting && !self.waiters.is_waiting(AckLevel::Confirmed) {
-            self.inlet.await_settled(false);
-        }
-    }
-
-    /// The level was not reached: in time, or ever, because no broker would take the event.
-    fn refuse_waiter(&mut self, waiter: Waiter) {
-        let token = Token { slot: waiter.slot, generation: waiter.generation };
-        let Some(connection) = self.table.find(token) else { return };
-        let (service, moment) = (&mut self.desk.service, self.desk.moment);
-        connection
-            .answers
-            .refuse(waiter.number, |accepted| service.ack_timeout(accepted, AckLevel::Queued, moment));
-        touch(&mut self.touched, connection);
-    }
-
-    /// Brings a connection to where it should be.
-    fn advance(&mut self, slot: u32) {
-        let connection = self.table.at(slot);
-        connection.is_listed = false;
-        let token = Token { slot, generation: connection.generation };
-        if connection.life == Life::Open && connection.has_ended && connection.stalled.is_empty() {
-            connection.handle_end(&mut self.desk);
-        }
-        let has_answers = matches!(connection.life, Life::Open | Life::Flushing);
-        if has_answers && !connection.is_sending && connection.answers.is_ready() {
-            let mut bytes = self.buffers.pop().unwrap_or_default();
-            let is_last = connection.answers.write_ready(
-                &mut bytes,
-                &mut self.pen,
-                &self.metrics,
-                &mut self.desk.spares,
-            );
-            if is_last {
-                connection.life = Life::Flushing;
-            }
-            connection.begin_send(self.desk.moment.now + self.options.idle_timeout);
-            self.driver.submit(token, Operation::Send { socket: connection.socket, bytes, start: 0 });
-        }
-        if connection.life == Life::Flushing && !connection.is_sending && connection.answers.is_empty() {
-            if connection.has_ended {
-                stop(&mut self.driver, connection);
-            } else {
-                self.driver.shutdown(connection.socket, How::Write);
-                connection.life = Life::Lingering;
-                connection.deadline_ms = ms(self.desk.moment.now + LINGER);
-            }
-        }
-        if connection.life == Life::Lingering && (connection.has_ended || !connection.wants_bytes()) {
-            stop(&mut self.driver, connection);
-        }
-        let wants_bytes = connection.wants_bytes() && !connection.has_ended;
-        if wants_bytes && !connection.is_receiving {
-            connection.is_receiving = true;
-            self.driver.submit(token, Operation::Receive(connection.socket));
-        } else if !wants_bytes && connection.is_receiving && !connection.is_cancelling {
-            connection.is_cancelling = true;
-            self.driver.submit(token, Operation::CancelReceive);
-        }
-        if connection.life == Life::Joining && !connection.is_receiving && !connection.is_sending {
-            connection.life = Life::Closing;
-            self.driver.submit(token, Operation::Close(connection.socket));
-        }
-        if connection.life == Life::Open && !connection.stalled.is_empty() && !connection.answers.is_full() {
-            self.resumable.push(slot);
-        }
-        if !matches!(connection.life, Life::Joining | Life::Closing) {
-            schedule(&mut self.wheel, connection);
-        }
     }
 
     fn observe(&mut self) {

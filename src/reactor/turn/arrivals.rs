@@ -1,0 +1,128 @@
+//! What came out of the ring, and what it means for its connection.
+
+use std::sync::atomic::Ordering;
+
+use rustix::io::Errno;
+
+use super::{NOBODY, REFUSED_AT_ONCE_MAX, Reactor, stop, touch};
+use crate::clock::ms;
+use crate::reactor::connection::Life;
+use crate::telemetry::Phase;
+use crate::uring::faults::{Failing, Remedy, remedy};
+use crate::uring::{Completion, Driver, Operation, Received, Socket, Token};
+
+/// Send buffers that are kept for the next answers.
+const SPARE_BUFFERS_MAX: usize = 256;
+/// A send buffer that grew beyond this is not kept.
+const SPARE_BUFFER_BYTES_MAX: usize = 64 << 10;
+
+impl<D: Driver> Reactor<D> {
+    pub(super) fn handle(&mut self, completion: Completion) -> Result<(), Errno> {
+        match completion {
+            Completion::Accepted { token, result, more } => {
+                let accepted = self.listeners.handle_accepted(token, result, more, self.desk.moment.now)?;
+                if let Some(socket) = accepted {
+                    self.accept(socket);
+                }
+            }
+            Completion::Received { token, result, more } => self.handle_received(token, result, more)?,
+            Completion::Sent { token, result, bytes, start } => {
+                self.handle_sent(token, result, bytes, start)?;
+            }
+            Completion::Closed { token } => {
+                if !self.listeners.handle_closed(token) && self.table.find(token).is_some() {
+                    self.table.remove(token.slot);
+                    self.connections.fetch_sub(1, Ordering::Relaxed);
+                    self.listeners.handle_room();
+                }
+            }
+            Completion::Woken { more, .. } => {
+                self.doorbell.answer();
+                self.is_watching = more;
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, socket: Socket) {
+        let open = self.connections.load(Ordering::Relaxed);
+        let has_room = open < self.options.connections_max + REFUSED_AT_ONCE_MAX;
+        let Some(connection) = has_room.then(|| self.table.insert(socket)).flatten() else {
+            self.driver.submit(NOBODY, Operation::Close(socket));
+            return;
+        };
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
+        if self.phase == Phase::Cutting {
+            stop(&mut self.driver, connection);
+        } else if open >= self.options.connections_max {
+            connection.refuse(&mut self.desk);
+        }
+        touch(&mut self.touched, connection);
+    }
+
+    fn handle_received(&mut self, token: Token, result: Received, more: bool) -> Result<(), Errno> {
+        let Some(connection) = self.table.find(token) else {
+            panic!("a slot is freed only after the last completion of its receive");
+        };
+        if !more {
+            connection.is_receiving = false;
+            connection.is_cancelling = false;
+        }
+        match result {
+            Received::Data(lease) => {
+                connection.handle_bytes(self.driver.lent(&lease), &mut self.desk);
+                self.driver.give_back(lease);
+            }
+            Received::End => connection.has_ended = true,
+            Received::Failed(errno) => match remedy(Failing::Receive, errno) {
+                Remedy::Retry | Remedy::Cancelled => {}
+                Remedy::ClosePeer => {
+                    connection.has_ended = true;
+                    stop(&mut self.driver, connection);
+                }
+                Remedy::Pause | Remedy::Fatal => return Err(errno),
+            },
+        }
+        touch(&mut self.touched, connection);
+        Ok(())
+    }
+
+    fn handle_sent(
+        &mut self,
+        token: Token,
+        result: Result<usize, Errno>,
+        mut bytes: Vec<u8>,
+        start: usize,
+    ) -> Result<(), Errno> {
+        let Some(connection) = self.table.find(token) else {
+            panic!("a slot is freed only after the last completion of its send");
+        };
+        connection.is_sending = false;
+        let start = match result {
+            Ok(sent) => start + sent,
+            Err(errno) => match remedy(Failing::Send, errno) {
+                Remedy::Retry => start,
+                Remedy::Cancelled | Remedy::ClosePeer => {
+                    stop(&mut self.driver, connection);
+                    bytes.len()
+                }
+                Remedy::Pause | Remedy::Fatal => return Err(errno),
+            },
+        };
+        if start < bytes.len() && connection.life != Life::Joining {
+            let operation = Operation::Send { socket: connection.socket, bytes, start };
+            connection.begin_send(self.desk.moment.now + self.options.idle_timeout);
+            self.driver.submit(token, operation);
+            touch(&mut self.touched, connection);
+            return Ok(());
+        }
+        connection.end_send(&self.desk);
+        if bytes.capacity() <= SPARE_BUFFER_BYTES_MAX && self.buffers.len() < SPARE_BUFFERS_MAX {
+            bytes.clear();
+            self.buffers.push(bytes);
+        }
+        touch(&mut self.touched, connection);
+        Ok(())
+    }
+}
