@@ -11,10 +11,13 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 use crate::clock;
 use crate::handoff::CoreLog;
-use crate::telemetry::{CoreMetrics, ForwarderMetrics, Health, Scrape, Unhealthy, render, verdict_json};
+use crate::telemetry::{
+    CoreMetrics, ForwarderMetrics, Health, Scrape, Unhealthy, render, retry_after, verdict_json,
+};
 
 /// The content type of the Prometheus text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -54,9 +57,7 @@ fn verdict(verdict: Result<(), Unhealthy>) -> impl IntoResponse {
     let fields = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     let mut response = (status, fields, body).into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        // Between 1 and 4 s, so that those who ask do not come back all at once.
-        let seconds = 1 + u16::from(uuid::Uuid::new_v4().as_bytes()[15] % 4);
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after(Uuid::new_v4()).into());
     }
     response
 }

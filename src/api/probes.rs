@@ -3,9 +3,8 @@
 use uuid::Uuid;
 
 use super::response::Response;
-use super::service::retry_after;
 use crate::http::Head;
-use crate::telemetry::{Health, verdict_json};
+use crate::telemetry::{Health, retry_after, verdict_json};
 
 /// Which probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +31,6 @@ impl Probe {
         };
         let (status, body) = verdict_json(verdict);
         let response = Response::json(status, body.into_bytes()).with("Cache-Control", "no-store");
-        if status == 503 { response.with("Retry-After", retry_after(random)) } else { response }
+        if status == 503 { response.with("Retry-After", retry_after(random).to_string()) } else { response }
     }
 }

@@ -14,7 +14,7 @@ use crate::auth::{Credentials, SharedCredentials, TokenCache};
 use crate::config::AckLevel;
 use crate::event::{EventIds, JsonChecker, RECORD_BYTES_EXTRA_MAX};
 use crate::http::Violation;
-use crate::telemetry::{CoreMetrics, Health};
+use crate::telemetry::{CoreMetrics, Health, retry_after};
 
 /// The clocks, as the driver read them for this turn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,11 +100,6 @@ impl Refusal {
     pub(super) fn malformed(detail: &'static str) -> Self {
         Self { detail, ..Code::MalformedRequest.into() }
     }
-}
-
-/// Seconds, by the `random` bits of an id, so that clients do not come back all at once.
-pub(super) fn retry_after(random: Uuid) -> String {
-    (1 + random.as_bytes()[15] % 4).to_string()
 }
 
 /// Judges the requests of one reactor.
@@ -262,7 +257,7 @@ impl Service {
                 "WWW-Authenticate",
                 format!(r#"Bearer realm="forebay", error="invalid_token", error_description="{detail}""#),
             ),
-            429 | 503 => response.with("Retry-After", retry_after(fresh)),
+            429 | 503 => response.with("Retry-After", retry_after(fresh).to_string()),
             _ => response,
         }
     }

@@ -159,19 +159,31 @@ impl Inlet {
         }
     }
 
-    /// Asks for a ring of the doorbell when `settled` moves; look at [`CoreLog::settled`] after the call.
+    /// Asks for a ring of the doorbell when `settled` moves.
     pub fn await_settled(&self, wanted: bool) {
         self.shared.awaits_settled.store(wanted, Ordering::SeqCst);
         // Pairs with the fence in `Outlet::settle`: either it sees the wish, or we see the mark that it moved.
         std::sync::atomic::fence(Ordering::SeqCst);
     }
 
-    /// Once a turn: takes what the forwarder says of parked events, and remembers it if someone `is_waiting` for a confirm.
-    pub fn take_parked(&mut self, is_waiting: bool) {
+    /// How far the log is settled. If someone `is_waiting` for a confirm, the doorbell rings when that moves, and [`Self::is_parked`] knows of
+    /// every parked event below.
+    pub fn look(&mut self, is_waiting: bool) -> Offset {
+        // The wish first, the look afterwards: what settles in between rings the doorbell.
+        self.await_settled(is_waiting);
+        let settled = self.shared.log.settled();
+        // Behind the look: the forwarder tells of a parked event before it settles it.
         self.parked_known.extend(self.parked.try_iter());
         if !is_waiting {
             self.parked_known.clear();
         }
+        settled
+    }
+
+    /// Instead of [`Self::look`], while nobody waits for anything: makes room for what the forwarder has to tell.
+    pub fn forget_parked(&mut self) {
+        self.parked.try_iter().for_each(drop);
+        self.parked_known.clear();
     }
 
     /// Whether one of the `events` that end at `end` was parked: its waiter must not be told that it was confirmed. Ask in the order of offsets.
@@ -282,15 +294,51 @@ mod tests {
     fn a_parked_event_is_known_to_its_own_waiter_alone() {
         let (mut inlet, outlet) = pair(1000, 8);
         assert!([3, 4, 9].into_iter().all(|offset| outlet.park(Offset(offset))));
-        inlet.take_parked(true);
+        inlet.look(true);
         assert!(!inlet.is_parked(Offset(3), 3), "0 to 2");
         assert!(inlet.is_parked(Offset(5), 2), "3 and 4");
         assert!(!inlet.is_parked(Offset(9), 4), "5 to 8");
         assert!(inlet.is_parked(Offset(10), 1), "9");
         assert!(outlet.park(Offset(11)));
-        inlet.take_parked(false);
+        inlet.look(false);
         assert!(!inlet.is_parked(Offset(12), 1), "nobody was waiting");
         assert!((0..2000).map(|n| outlet.park(Offset(n))).any(|told| !told), "the telling is bounded");
+    }
+
+    #[test]
+    fn a_settled_event_that_was_parked_is_known_whatever_the_threads_do() {
+        const EVENTS: u64 = 20_000;
+        let (inlet, mut outlet) = pair(1 << 20, 64);
+        let forward = move || {
+            let mut settled = 0;
+            // An assertion that fails on the other side drops its end.
+            while settled < EVENTS && !outlet.is_closed() {
+                let Some(batch) = outlet.pop() else {
+                    std::thread::yield_now();
+                    continue;
+                };
+                let is_odd = batch.first.0 % 2 == 1;
+                while is_odd && !outlet.park(batch.first) {
+                    std::thread::yield_now();
+                }
+                outlet.log().set_published(batch.end());
+                outlet.settle(batch.end(), is_odd.into(), batch.records.len());
+                settled = batch.end().0;
+            }
+        };
+        std::thread::scope(move |scope| {
+            scope.spawn(forward);
+            let mut inlet = inlet;
+            let mut seen = 0;
+            while seen < EVENTS {
+                let _ = inlet.next().0 < EVENTS && inlet.push(1, Bytes::from_static(b"x"));
+                let settled = inlet.look(true);
+                for offset in seen..settled.0 {
+                    assert_eq!(inlet.is_parked(Offset(offset + 1), 1), offset % 2 == 1, "event {offset}");
+                }
+                seen = settled.0;
+            }
+        });
     }
 
     #[test]

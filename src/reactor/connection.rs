@@ -315,22 +315,23 @@ impl Connection {
 
     /// The peer ended its stream and all of it was looked at.
     pub(super) fn handle_end(&mut self, desk: &mut Desk) {
-        if self.phase() != Phase::Idle && !self.is_skipping {
-            let response = desk.service.cut_short(self.forget_request(), desk.moment);
+        let is_cut_short = self.phase() != Phase::Idle && !self.is_skipping;
+        let ticket = self.forget_request();
+        if is_cut_short {
+            let response = desk.service.cut_short(ticket, desk.moment);
             self.answer(response, Shape::last(), desk);
         }
-        self.forget_request();
         self.life = Life::Flushing;
     }
 
     /// The head or body took too long.
     pub(super) fn handle_timeout(&mut self, desk: &mut Desk) {
+        let in_head = self.phase() == Phase::Head;
+        let ticket = self.forget_request();
         if !self.is_skipping {
-            let in_head = self.phase() == Phase::Head;
-            let response = desk.service.timed_out(in_head, self.forget_request(), desk.moment);
+            let response = desk.service.timed_out(in_head, ticket, desk.moment);
             self.answer(response, Shape::last(), desk);
         }
-        self.forget_request();
         self.life = Life::Flushing;
     }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use uuid::Uuid;
+
 use super::{CoreMetrics, ForwarderMetrics};
 
 /// A reactor that has not turned for this long is taken for stuck.
@@ -65,6 +67,11 @@ pub fn verdict_json(verdict: Result<(), Unhealthy>) -> (u16, String) {
         Ok(()) => (200, r#"{"status":"ok"}"#.to_owned()),
         Err(reason) => (503, format!(r#"{{"status":"unavailable","reason":"{}"}}"#, reason.as_str())),
     }
+}
+
+/// Seconds after which to ask again, between 1 and 4 by the `random` bits of an id, so that not all come back at once.
+pub fn retry_after(random: Uuid) -> u16 {
+    1 + u16::from(random.as_bytes()[15] % 4)
 }
 
 /// What probes are answered from.

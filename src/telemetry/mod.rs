@@ -8,5 +8,7 @@ mod health;
 mod prometheus;
 
 pub use counters::{CoreMetrics, Counter, ForwarderMetrics, Gauge, Latencies, STATUSES};
-pub use health::{Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, verdict_json};
+pub use health::{
+    Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,
+};
 pub use prometheus::{Scrape, render};

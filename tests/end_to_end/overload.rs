@@ -1,6 +1,17 @@
 //! A queue that is full refuses, says when to come back, and is told to the balancer; memory stays bounded.
 
-use crate::support::{Broker, Node, await_true};
+use crate::support::{Answer, Broker, Http, Node, await_true};
+
+/// Posts the same event until one is refused: how many were accepted, and the refusal.
+fn post_until_refused(http: &mut Http, token: &str, body: &str) -> (usize, Answer) {
+    for accepted in 0..1000 {
+        let answer = http.event(token, body);
+        if answer.status != 202 {
+            return (accepted, answer);
+        }
+    }
+    panic!("every bound is reached some time");
+}
 
 #[test]
 fn a_full_queue_refuses_with_retry_after_and_readiness_until_there_is_room() {
@@ -14,15 +25,7 @@ fn a_full_queue_refuses_with_retry_after_and_readiness_until_there_is_room() {
     broker.pause();
     let body = format!("{{\"a\":\"{}\"}}", "x".repeat(50_000));
     let mut http = node.http();
-    let mut accepted = 0;
-    let refused = loop {
-        let answer = http.event(&token, &body);
-        if answer.status != 202 {
-            break answer;
-        }
-        accepted += 1;
-        assert!(accepted < 100, "1 MiB is full some time");
-    };
+    let (accepted, refused) = post_until_refused(&mut http, &token, &body);
     assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
     assert_eq!(refused.json()["retryable"], true);
     let retry_after: u32 = refused.field("Retry-After").expect("a time").parse().expect("an integer");
@@ -71,15 +74,7 @@ fn a_batch_that_only_lacks_a_second_look_may_come_again() {
     let mut http = node.http();
     // Legal, but nothing that the fast parser takes.
     let half = format!("{{\"half\":\"\\ud83d\",\"pad\":\"{}\"}}", "x".repeat(240_000));
-    let mut accepted = 0;
-    let refused = loop {
-        let answer = http.event(&token, &half);
-        if answer.status != 202 {
-            break answer;
-        }
-        accepted += 1;
-        assert!(accepted < 1000, "the budget ends some time");
-    };
+    let (accepted, refused) = post_until_refused(&mut http, &token, &half);
     assert_eq!((refused.status, refused.code().as_str()), (429, "rate_limited"));
     let authorization = format!("Bearer {token}");
     let batch = format!("[{half},{half},{half}]");

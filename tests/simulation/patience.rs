@@ -1,6 +1,7 @@
 //! Clients that are slow, silent or too many, and levels that are not reached: each has its time and its answer.
 
 use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use forebay::reactor::ANSWERS_MAX;
@@ -40,6 +41,16 @@ fn only(world: &mut World, client: RawFd) -> Answer {
     let mut answers = answers(world, client);
     assert_eq!(answers.len(), 1, "{answers:?}");
     answers.remove(0)
+}
+
+/// A client that does not read the answer to its event, and has begun its next request.
+fn connect_stuck(world: &mut World) -> RawFd {
+    let client = world.connect();
+    world.wire(client).window = Some(10);
+    let mut requests = post(world, "", "{}");
+    requests.extend(b"POST /v1/ev");
+    send(world, client, &requests);
+    client
 }
 
 #[test]
@@ -94,11 +105,7 @@ fn an_answer_does_not_lend_its_time_to_what_comes_behind_it() {
 #[test]
 fn a_slow_reader_is_not_cut_in_its_answer_for_the_head_that_follows() {
     let mut world = world();
-    let client = world.connect();
-    world.wire(client).window = Some(10);
-    let mut request = post(&world, "", "{}");
-    request.extend(b"POST /v1/ev");
-    send(&mut world, client, &request);
+    let client = connect_stuck(&mut world);
     world.wait(20 * SECOND);
     assert!(!world.wire(client).closed);
     world.wire(client).window = None;
@@ -180,12 +187,7 @@ fn an_idle_connection_is_closed_without_a_word() {
 #[test]
 fn an_answer_that_nobody_reads_ends_the_connection() {
     let mut world = world();
-    let client = world.connect();
-    world.wire(client).window = Some(10);
-    let mut request = post(&world, "", "{}");
-    // What comes behind it has a time of its own, and lends it none.
-    request.extend(b"POST /v1/ev");
-    send(&mut world, client, &request);
+    let client = connect_stuck(&mut world);
     world.wait(70 * SECOND);
     assert!(!world.wire(client).closed);
     world.wait(8 * SECOND);
@@ -256,6 +258,26 @@ fn beyond_the_cap_a_connection_is_told_so() {
     let request = post(&world, "", "{}");
     send(&mut world, fourth, &request);
     assert_eq!(only(&mut world, fourth).status, 202, "there is room again");
+}
+
+#[test]
+fn the_cap_counts_the_connections_of_all_reactors() {
+    const CAP: usize = 2;
+    let mut world = World::new(Plan { clients: 0, connections_max: CAP, ..CALM });
+    // Those of another reactor: the node is full, and enough are being told so.
+    world.connections.store(CAP + 64, Ordering::Relaxed);
+    let client = world.connect();
+    world.wait(SECOND);
+    assert!(world.wire(client).closed && world.wire(client).down.is_empty());
+    world.connections.store(CAP, Ordering::Relaxed);
+    let client = world.connect();
+    world.wait(SECOND);
+    assert_eq!(only(&mut world, client).status, 503);
+    world.connections.store(1, Ordering::Relaxed);
+    let client = world.connect();
+    let request = post(&world, "", "{}");
+    send(&mut world, client, &request);
+    assert_eq!(only(&mut world, client).status, 202);
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     health: Arc<Health>,
     pub(crate) metrics: Arc<CoreMetrics>,
+    /// Open connections of the whole node.
+    pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) log: Arc<CoreLog>,
     /// A token that is good for a day.
     pub(crate) token: String,
@@ -120,6 +122,7 @@ impl World {
     pub(crate) fn starting(plan: Plan) -> Self {
         let Parts { reactor, options, log, token, outlet } = parts(&plan, LISTENER, SimDriver::wall_start());
         let (health, metrics) = (reactor.health.clone(), reactor.metrics.clone());
+        let connections = reactor.connections.clone();
         let doorbell = reactor.doorbell.clone();
         let driver =
             SimDriver::new(plan.seed, plan.faults, plan.buffers, plan.buffer_bytes, doorbell.clone());
@@ -131,6 +134,7 @@ impl World {
             clients,
             health,
             metrics,
+            connections,
             log,
             token,
             doorbell,

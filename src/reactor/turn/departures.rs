@@ -49,16 +49,12 @@ impl<D: Driver> Reactor<D> {
 
     /// Releases the answers whose level was reached, and those whose time is up.
     pub(super) fn release(&mut self) {
-        let is_waiting = self.waiters.is_waiting(AckLevel::Confirmed);
         if self.waiters.next_ms() == u64::MAX {
-            self.inlet.take_parked(is_waiting);
+            self.inlet.forget_parked();
             return;
         }
-        // The wish first, the look afterwards: what settles in between rings the doorbell.
-        self.inlet.await_settled(is_waiting);
-        let settled = self.inlet.log().settled();
-        // Behind the look: the forwarder tells of a parked event before it settles it.
-        self.inlet.take_parked(is_waiting);
+        let is_waiting = self.waiters.is_waiting(AckLevel::Confirmed);
+        let settled = self.inlet.look(is_waiting);
         let now_us = us(self.desk.moment.now);
         while let Some(waiter) = self.waiters.pop_reached(AckLevel::Confirmed, settled) {
             if self.inlet.is_parked(waiter.end, waiter.events) {
