@@ -8,7 +8,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use forebay::auth::{App, Credentials, KeyRing, Registry, TokenCache, mint, verify};
 use forebay::event::{EventIds, EventKind, JsonChecker, Record, SecondLook, TurnBatch};
-use forebay::handoff::{Bell, CoreId, Doorbell, QueueLimits, queue};
+use forebay::handoff::{Bell, Doorbell, QueueLimits, queue};
 use forebay::http::{Decoder, HeadLimits, Step};
 use uuid::Uuid;
 
@@ -104,15 +104,16 @@ fn event(c: &mut Criterion) {
 
 fn handoff(c: &mut Criterion) {
     c.bench_function("handoff: push and pop a batch", |b| {
-        let limits = QueueLimits { bytes_max: 1 << 20, batches_max: 64 };
+        let limits = QueueLimits { bytes_max: 1 << 20, told_bytes_max: 1 << 20, batches_max: 64 };
         let doorbell = Doorbell::new().expect("an eventfd");
-        let (mut inlet, mut outlet) = queue(CoreId(0), limits, Arc::default(), Bell::default(), doorbell);
+        let (mut inlet, mut outlet) = queue(limits, Arc::default(), Bell::default(), doorbell);
         let records = Bytes::from_static(&[0; 1000]);
         b.iter(|| {
             assert!(inlet.push(1, records.clone()));
             let batch = outlet.pop().expect("just pushed");
+            outlet.log().set_read(batch.end());
             outlet.log().set_published(batch.end());
-            outlet.settle(batch.end(), 0, batch.records.len());
+            outlet.settle(batch.end(), batch.events.into(), 0, batch.records.len());
         });
     });
 }

@@ -26,6 +26,7 @@ pub mod event;
 pub mod forward;
 pub mod handoff;
 pub mod http;
+pub mod journal;
 pub mod node;
 pub mod reactor;
 pub mod telemetry;

@@ -12,12 +12,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("http", &[]),
     ("auth", &[]),
     ("event", &[]),
-    ("handoff", &[]),
-    ("telemetry", &["handoff"]),
+    ("journal", &[]),
+    ("handoff", &["journal"]),
+    ("telemetry", &["journal"]),
     ("api", &["auth", "clock", "config", "event", "http", "telemetry"]),
-    ("reactor", &["api", "clock", "config", "event", "handoff", "http", "telemetry", "uring"]),
-    ("forward", &["clock", "config", "event", "handoff", "telemetry"]),
-    ("admin", &["clock", "handoff", "telemetry"]),
+    ("reactor", &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring"]),
+    ("forward", &["clock", "config", "event", "handoff", "journal", "telemetry"]),
+    ("admin", &["clock", "journal", "telemetry"]),
     (
         "node",
         &[
@@ -29,6 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "event",
             "forward",
             "handoff",
+            "journal",
             "reactor",
             "telemetry",
             "uring",
@@ -38,8 +40,15 @@ const EDGES: &[(&str, &[&str])] = &[
 /// Those that may read a clock; all others take time as an argument. `clock` also does arithmetic, which anybody may use.
 const CLOCK_READERS: &[&str] = &["clock.rs", "uring/", "forward/", "admin/", "node/", "cli/"];
 /// Those that may touch the file system.
-const FILE_USERS: &[&str] =
-    &["auth/file.rs", "auth/credentials.rs", "forward/parking.rs", "node/", "uring/support.rs"];
+const FILE_USERS: &[&str] = &[
+    "auth/file.rs",
+    "auth/credentials.rs",
+    "forward/parking.rs",
+    "forward/read_back.rs",
+    "journal/disk.rs",
+    "node/",
+    "uring/support.rs",
+];
 /// The only places of `unsafe`.
 const UNSAFE_PLACES: &[&str] = &["uring/buffers.rs", "uring/ring.rs"];
 

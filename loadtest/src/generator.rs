@@ -279,8 +279,8 @@ impl Generator {
             Completion::Closed { token } => {
                 self.connections[token.slot as usize].state = State::Down { until: Duration::ZERO };
             }
-            Completion::Accepted { .. } | Completion::Woken { .. } => {
-                unreachable!("nothing was asked to accept or watch")
+            Completion::Accepted { .. } | Completion::Woken { .. } | Completion::Synced { .. } => {
+                unreachable!("nothing was asked to accept, watch or sync")
             }
         }
     }

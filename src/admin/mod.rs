@@ -3,6 +3,7 @@
 //! It reads what the other threads count of themselves and never waits for one of them: it answers while reactors are busy or stuck.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,9 +15,9 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::clock;
-use crate::handoff::CoreLog;
+use crate::journal::JournalGauges;
 use crate::telemetry::{
-    CoreMetrics, ForwarderMetrics, Health, Scrape, Unhealthy, render, retry_after, verdict_json,
+    Books, ForwarderMetrics, Health, Scrape, Unhealthy, render, retry_after, verdict_json,
 };
 
 /// The content type of the Prometheus text format.
@@ -27,12 +28,12 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Operator {
     /// Verdicts on the node.
     pub health: Arc<Health>,
-    /// Each core's counters and log.
-    pub cores: Vec<(Arc<CoreMetrics>, Arc<CoreLog>)>,
+    /// The ledger.
+    pub books: Arc<Books>,
     /// The forwarder's counters.
     pub forwarder: Arc<ForwarderMetrics>,
-    /// The names of the refusal codes, by index.
-    pub rejection_codes: Vec<&'static str>,
+    /// What the journal takes.
+    pub journal: Arc<JournalGauges>,
     /// When the node started, on the monotonic clock.
     pub started: Duration,
 }
@@ -48,6 +49,7 @@ fn router(operator: Arc<Operator>) -> Router {
         .route("/readyz", get(async |State(o): State<Arc<Operator>>| verdict(o.health.ready(now_ms()))))
         .route("/healthz", get(async |State(o): State<Arc<Operator>>| verdict(o.health.ready(now_ms()))))
         .route("/metrics", get(metrics))
+        .route("/ledger", get(ledger))
         .with_state(operator)
 }
 
@@ -63,14 +65,52 @@ fn verdict(verdict: Result<(), Unhealthy>) -> impl IntoResponse {
 }
 
 async fn metrics(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
-    let cores: Vec<_> = operator.cores.iter().map(|(metrics, log)| (&**metrics, &**log)).collect();
+    let cores: Vec<_> = operator.books.cores.iter().map(|core| &**core).collect();
     let page = render(&Scrape {
         cores: &cores,
+        balance: &operator.books.balance(),
+        journal_bytes: operator.journal.bytes.load(Ordering::Relaxed),
         forwarder: &operator.forwarder,
-        rejection_codes: &operator.rejection_codes,
+        rejection_codes: &operator.books.rejection_codes,
         uptime_seconds: clock::monotonic().saturating_sub(operator.started).as_secs_f64(),
     });
     ([(header::CONTENT_TYPE, PROMETHEUS)], page)
+}
+
+/// The ledger as JSON.
+async fn ledger(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
+    let balance = operator.books.balance();
+    let rejected: serde_json::Map<_, _> = operator
+        .books
+        .rejection_codes
+        .iter()
+        .zip(&balance.rejected)
+        .filter(|(_, count)| **count > 0)
+        .map(|(code, count)| ((*code).to_owned(), (*count).into()))
+        .collect();
+    let apps: serde_json::Map<_, _> = balance
+        .apps
+        .iter()
+        .map(|(app, balance)| {
+            let figures = serde_json::json!({
+                "accepted": balance.accepted,
+                "rejected": balance.rejected,
+                "confirmed": balance.settled.confirmed,
+                "parked": balance.settled.parked,
+                "pending": balance.pending(),
+            });
+            (app.to_string(), figures)
+        })
+        .collect();
+    axum::Json(serde_json::json!({
+        "received": balance.received,
+        "accepted": balance.accepted,
+        "rejected": rejected,
+        "confirmed": balance.settled.confirmed,
+        "parked": balance.settled.parked,
+        "pending": balance.pending,
+        "apps": apps,
+    }))
 }
 
 fn now_ms() -> u64 {

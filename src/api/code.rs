@@ -57,13 +57,15 @@ pub enum Code {
     RateLimited,
     /// The node has no room.
     Overloaded,
+    /// The journal's disk fails.
+    JournalFailed,
     /// The event was accepted, but has not reached the level asked for in time.
     AckTimeout,
 }
 
 impl Code {
     /// All codes, in the order of their indices.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::MalformedRequest,
         Self::InvalidJson,
         Self::NotAnObject,
@@ -91,6 +93,7 @@ impl Code {
         Self::UnsupportedEncoding,
         Self::RateLimited,
         Self::Overloaded,
+        Self::JournalFailed,
         Self::AckTimeout,
     ];
 
@@ -178,6 +181,9 @@ impl Code {
             }
             Self::RateLimited => (429, "rate_limited", "The app sends more than it may: slow down."),
             Self::Overloaded => (503, "overloaded", "The node has no room for more events now: try again."),
+            Self::JournalFailed => {
+                (503, "journal_failed", "The node cannot write events down now: try again, or another node.")
+            }
             Self::AckTimeout => (
                 503,
                 "ack_timeout",

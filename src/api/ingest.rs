@@ -80,7 +80,7 @@ impl Service {
             return Err(Code::TooLarge);
         }
         if !batch.fits(bytes) {
-            return Err(Code::Overloaded);
+            return Err(self.no_room());
         }
         let placed = batch.append(&record);
         let mut looks = AppLooks { looks: &mut self.looks, app: ticket.app, now: moment.now };
@@ -150,7 +150,7 @@ impl Service {
             };
             match appended {
                 Ok(()) => ids.push(id),
-                Err(Code::Overloaded) => {
+                Err(code @ (Code::Overloaded | Code::JournalFailed)) => {
                     batch.truncate(before);
                     let extra = RECORD_HEAD_BYTES + ticket.traceparent.map_or(0, |t| t.len());
                     let is_rejected =
@@ -164,8 +164,7 @@ impl Service {
                         return Err(Code::TooLarge.into()); // not even an empty queue would have room
                     }
                     let events = items.len() as u64;
-                    let answer =
-                        self.answer(Code::Overloaded.into(), events, ticket.request.clone(), moment, "");
+                    let answer = self.answer(code.into(), events, ticket.request.clone(), moment, "");
                     return Ok(Outcome::Answer(answer));
                 }
                 Err(code) => {

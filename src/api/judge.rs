@@ -154,11 +154,11 @@ impl Service {
             None => None,
         };
         let ack = match head.ack {
-            Some(value) => parse_ack(value)?.max(self.options.ack),
+            Some(value) => self.parse_ack(value)?.max(self.options.ack),
             None => self.options.ack,
         };
         if !batch.fits(RECORD_HEAD_BYTES + declared) {
-            return Err(Code::Overloaded.into());
+            return Err(self.no_room().into());
         }
         let ticket = Ticket {
             purpose,
@@ -267,23 +267,24 @@ impl Media {
     }
 }
 
+impl Service {
+    fn parse_ack(&self, value: &[u8]) -> Result<AckLevel, Refusal> {
+        match std::str::from_utf8(value).ok().and_then(|text| AckLevel::from_str(text).ok()) {
+            Some(AckLevel::Confirmed) if !self.options.has_broker => Err(Refusal::malformed(
+                "Forebay-Ack: this node has no broker that could confirm, so it keeps only queued, written and synced.",
+            )),
+            Some(level) => Ok(level),
+            None => Err(Refusal::malformed("Forebay-Ack is none of queued, written, synced and confirmed.")),
+        }
+    }
+}
+
 fn parse_event_id(value: &[u8]) -> Result<Uuid, Refusal> {
     std::str::from_utf8(value)
         .ok()
         .filter(|text| text.len() == uuid::fmt::Hyphenated::LENGTH)
         .and_then(|text| Uuid::try_parse(text).ok())
         .ok_or(Refusal::malformed("Forebay-Event-Id is not a UUID in its hyphenated form."))
-}
-
-fn parse_ack(value: &[u8]) -> Result<AckLevel, Refusal> {
-    let level = std::str::from_utf8(value).ok().and_then(|text| AckLevel::from_str(text).ok());
-    match level {
-        Some(level) if level.is_available() => Ok(level),
-        Some(_) => Err(Refusal::malformed(
-            "Forebay-Ack: this node has no journal, so it keeps only queued and confirmed.",
-        )),
-        None => Err(Refusal::malformed("Forebay-Ack is none of queued, written, synced and confirmed.")),
-    }
 }
 
 /// Trace Context section 3.2. One that breaks the rules is dropped, as section 3.2.2.2 asks; other versions are not passed on.

@@ -36,6 +36,8 @@ pub struct ServiceOptions {
     pub record_bytes_max: usize,
     /// The level that releases a 202, unless the request asks for a stronger one.
     pub ack: AckLevel,
+    /// Whether there is a broker that could confirm.
+    pub has_broker: bool,
     /// Lifetime of tokens.
     pub token_lifetime: Duration,
 }
@@ -113,6 +115,7 @@ pub struct Service {
     pub(super) checker: JsonChecker,
     pub(super) looks: SecondLooks,
     pub(super) items: Vec<std::ops::Range<usize>>,
+    is_journal_failing: bool,
     shared: Arc<SharedCredentials>,
     version: u64,
     metrics: Arc<CoreMetrics>,
@@ -137,6 +140,7 @@ impl Service {
             checker: JsonChecker::default(),
             looks: SecondLooks::default(),
             items: Vec::new(),
+            is_journal_failing: false,
             shared,
             metrics,
         }
@@ -150,6 +154,16 @@ impl Service {
             self.credentials = self.shared.newest();
             self.tokens.clear();
         }
+    }
+
+    /// Once a turn: whether it is for want of a working disk that there is no room.
+    pub fn set_journal_failing(&mut self, is_failing: bool) {
+        self.is_journal_failing = is_failing;
+    }
+
+    /// Why there is no room.
+    pub(super) fn no_room(&self) -> Code {
+        if self.is_journal_failing { Code::JournalFailed } else { Code::Overloaded }
     }
 
     /// Whether any single event could be taken over in a queue with `room_bytes`.
@@ -202,9 +216,9 @@ impl Service {
         self.refuse(Refusal { close: true, detail, ..Code::Overloaded.into() }, None, moment)
     }
 
-    /// The answer to a request whose events could not be handed over after all.
-    pub fn overloaded(&mut self, accepted: Accepted, moment: Moment) -> Response {
-        self.answer(Code::Overloaded.into(), accepted.events.into(), accepted.request, moment, "")
+    /// The answer to a request whose events could not be taken over after all.
+    pub fn not_taken_over(&mut self, accepted: Accepted, code: Code, moment: Moment) -> Response {
+        self.answer(code.into(), accepted.events.into(), accepted.request, moment, "")
     }
 
     /// The answer to a request whose events were accepted, but have only `reached` a lower level.

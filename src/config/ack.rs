@@ -34,11 +34,6 @@ impl AckLevel {
     pub fn index(self) -> usize {
         self as usize
     }
-
-    /// Whether this version can keep the promise. `written` and `synced` need the journal, which has not landed yet.
-    pub fn is_available(self) -> bool {
-        matches!(self, Self::Queued | Self::Confirmed)
-    }
 }
 
 impl fmt::Display for AckLevel {

@@ -100,10 +100,21 @@ pub struct LimitOptions {
     pub max_connections: Option<usize>,
 }
 
+/// The journal.
+#[derive(Args, Clone, Debug)]
+pub struct JournalOptions {
+    /// The journal's folder; one node's alone.
+    #[arg(long, env = "FOREBAY_JOURNAL_DIR", value_name = "PATH", default_value = "./forebay-data/journal")]
+    pub journal_dir: PathBuf,
+    /// Bytes that the journal may take on the disk; past it new events get 503, nothing is dropped.
+    #[arg(long, env = "FOREBAY_JOURNAL_MAX", value_name = "SIZE", default_value = "8GiB", value_parser = parse_size)]
+    pub journal_max: usize,
+}
+
 /// The broker and how it is spoken to.
 #[derive(Args, Clone, Debug)]
 pub struct BrokerOptions {
-    /// A RabbitMQ node, `amqp://user:password@host:port/vhost` or `amqps://…`; repeatable, tried in order.
+    /// A RabbitMQ node, `amqp://user:password@host:port/vhost` or `amqps://…`; repeatable, tried in order. None: events stay in the journal.
     #[arg(long, env = "FOREBAY_AMQP_URL", value_name = "URL", value_delimiter = ' ', hide_env_values = true)]
     pub amqp_url: Vec<String>,
     /// The topic exchange that messages are published to.
@@ -168,8 +179,9 @@ pub struct ServeOptions {
     /// The node's name in messages and logs. [default: a random id kept in the data directory]
     #[arg(long, env = "FOREBAY_NODE_ID", value_name = "ID")]
     pub node_id: Option<String>,
-    /// What releases the 202: `queued` or `confirmed` (`written` and `synced` need the journal, not in this version).
-    #[arg(long, env = "FOREBAY_ACK", value_name = "LEVEL", default_value = "queued")]
+    /// What releases the 202: `queued` (in memory), `written` (survives a crash of the process), `synced` (survives a power cut) or `confirmed`
+    /// (by the broker).
+    #[arg(long, env = "FOREBAY_ACK", value_name = "LEVEL", default_value = "written")]
     pub ack: AckLevel,
     /// How long a 202 may wait for its level before it becomes a 503 `ack_timeout`.
     #[arg(long, env = "FOREBAY_ACK_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
@@ -186,6 +198,9 @@ pub struct ServeOptions {
     /// Bounds of the public listener.
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// The journal.
+    #[command(flatten)]
+    pub journal: JournalOptions,
     /// The broker.
     #[command(flatten)]
     pub broker: BrokerOptions,
@@ -194,14 +209,9 @@ pub struct ServeOptions {
 /// A flag whose value cannot work. The process ends with [`super::EXIT_CONFIG`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// A level that this version cannot keep.
-    #[error("--ack {0} needs the journal, which this version does not have: use queued or confirmed")]
-    AckUnavailable(AckLevel),
-    /// Nothing to forward to, and no journal to keep events in.
-    #[error(
-        "--amqp-url is missing: without a journal, events have nowhere to go. Give at least one RabbitMQ URL"
-    )]
-    NoBroker,
+    /// Nobody could confirm.
+    #[error("--ack confirmed needs a broker: give at least one --amqp-url, or use written or synced")]
+    NobodyConfirms,
     /// Two flags or a flag and a bound contradict each other.
     #[error("--{flag} {value}: {problem}")]
     Flag {
@@ -241,11 +251,8 @@ impl ServeOptions {
         let flag = |flag, value: String, problem: &str| {
             Err(ConfigError::Flag { flag, value, problem: problem.to_owned() })
         };
-        if !self.ack.is_available() {
-            return Err(ConfigError::AckUnavailable(self.ack));
-        }
-        if self.broker.amqp_url.is_empty() {
-            return Err(ConfigError::NoBroker);
+        if self.ack == AckLevel::Confirmed && self.broker.amqp_url.is_empty() {
+            return Err(ConfigError::NobodyConfirms);
         }
         self.broker.urls()?;
         for (name, value) in [
@@ -335,10 +342,13 @@ mod tests {
     }
 
     #[test]
-    fn levels_without_a_journal_are_refused_not_pretended() {
-        assert_eq!(parse(&["--ack", "written"]).check(), Err(ConfigError::AckUnavailable(AckLevel::Written)));
-        assert_eq!(parse(&["--ack", "synced"]).check(), Err(ConfigError::AckUnavailable(AckLevel::Synced)));
-        assert_eq!(parse(&["--ack", "confirmed"]).check(), Ok(()));
+    fn without_a_broker_all_levels_but_confirmed_can_be_kept() {
+        for level in AckLevel::ALL {
+            let alone = Cli::try_parse_from(["forebay", "--ack", level.as_str()]).expect("a level").serve;
+            let is_kept = level != AckLevel::Confirmed;
+            assert_eq!(alone.check(), if is_kept { Ok(()) } else { Err(ConfigError::NobodyConfirms) });
+            assert_eq!(parse(&["--ack", level.as_str()]).check(), Ok(()));
+        }
     }
 
     #[test]

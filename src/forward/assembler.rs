@@ -1,4 +1,4 @@
-//! Records in, messages out: one core's events, in order.
+//! Records in, messages out: one log's events, in order.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::envelope::Envelopes;
 use super::message::{Message, MessageId, Piece};
+use super::source::{Source, Supply};
 use crate::event::Record;
-use crate::handoff::{Offset, Outlet};
+use crate::journal::{Offset, ReadRequest};
 
 /// Where reading stands in a batch.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ struct Cursor {
     records: Bytes,
     at: usize,
     next: Offset,
+    is_queued: bool,
 }
 
 /// A message in the making.
@@ -29,12 +31,14 @@ struct Draft {
     since: Duration,
 }
 
-/// Takes batches out of one core's queue and cuts them into messages of about the target's size.
+/// Takes batches of one log and cuts them into messages of about the target's size.
 ///
 /// A message ends before the event that would carry it past the target; a larger event, and one that strict parsers may refuse, travels alone.
 #[derive(Debug)]
 pub struct Assembler {
-    outlet: Outlet,
+    source: Source,
+    /// Bytes without which it does not go on.
+    wanted: Option<ReadRequest>,
     message_bytes_target: usize,
     linger: Duration,
     cursor: Option<Cursor>,
@@ -43,10 +47,11 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Assembles what comes out of `outlet`.
-    pub fn new(outlet: Outlet, message_bytes_target: usize, linger: Duration) -> Self {
+    /// Assembles what comes out of `source`.
+    pub fn new(source: Source, message_bytes_target: usize, linger: Duration) -> Self {
         Self {
-            outlet,
+            source,
+            wanted: None,
             message_bytes_target,
             linger,
             cursor: None,
@@ -55,9 +60,25 @@ impl Assembler {
         }
     }
 
-    /// The core's queue.
-    pub fn outlet(&self) -> &Outlet {
-        &self.outlet
+    /// Where its events come from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What is to be read before the next message can be made; give it to [`Self::handle_read`].
+    pub fn wanted(&self) -> Option<&ReadRequest> {
+        self.wanted.as_ref()
+    }
+
+    /// Takes the bytes that were wanted.
+    pub fn handle_read(&mut self, bytes: &[u8]) {
+        let request = self.wanted.take().expect("it was wanted");
+        self.source.handle_read(&request, bytes);
+    }
+
+    /// What was wanted could not be read: where it lies is looked up again.
+    pub fn handle_unread(&mut self) {
+        self.wanted = None;
     }
 
     /// The next message. One that is not full comes only if `partial` ones are wanted and its first event has lingered long enough.
@@ -65,7 +86,7 @@ impl Assembler {
         loop {
             let Some((record, bytes)) = self.peek() else {
                 // Nothing more will come from a reactor that is gone.
-                let is_ripe = now >= self.draft.since + self.linger || self.outlet.is_closed();
+                let is_ripe = now >= self.draft.since + self.linger || self.source.is_closed();
                 let is_due = partial && !self.draft.pieces.is_empty() && is_ripe;
                 return is_due.then(|| self.finish());
             };
@@ -73,7 +94,8 @@ impl Assembler {
             let is_alone = record.lenient || self.draft.lenient;
             // Brackets, and the comma before this event.
             let grown = self.draft.body.len() + event_bytes + 2;
-            if !self.draft.pieces.is_empty() && (is_alone || grown > self.message_bytes_target) {
+            let is_full = is_alone || grown > self.message_bytes_target || !self.goes_on();
+            if !self.draft.pieces.is_empty() && is_full {
                 return Some(self.finish());
             }
             self.append(bytes, now);
@@ -85,26 +107,47 @@ impl Assembler {
         (!self.draft.pieces.is_empty()).then(|| self.draft.since + self.linger)
     }
 
-    /// Whether nothing is left here or in the queue.
+    /// Whether nothing is left here, in the queue or in the journal.
     pub fn is_empty(&self) -> bool {
-        self.draft.pieces.is_empty() && self.cursor.is_none() && self.outlet.is_empty()
+        self.draft.pieces.is_empty() && self.cursor.is_none() && self.source.is_empty()
     }
 
     /// The next record and its length.
     fn peek(&mut self) -> Option<(Record<'_>, usize)> {
-        if self.cursor.as_ref().is_none_or(|cursor| cursor.at == cursor.records.len()) {
-            self.cursor =
-                self.outlet.pop().map(|batch| Cursor { records: batch.records, at: 0, next: batch.first });
+        while self.cursor.as_ref().is_none_or(|cursor| cursor.at == cursor.records.len()) {
+            self.cursor = None;
+            if self.wanted.is_some() {
+                return None;
+            }
+            match self.source.poll() {
+                Supply::Records { first, records, from, is_queued } => {
+                    let mut cursor = Cursor { records, at: 0, next: first, is_queued };
+                    while cursor.next < from {
+                        cursor.at += decode(&cursor).1;
+                        cursor.next = cursor.next.plus(1);
+                    }
+                    self.cursor = Some(cursor);
+                }
+                Supply::Read(request) => {
+                    self.wanted = Some(request);
+                    return None;
+                }
+                Supply::Empty => return None,
+            }
         }
-        let cursor = self.cursor.as_ref()?;
-        let decoded = Record::decode(&cursor.records[cursor.at..]);
-        Some(decoded.expect("the reactor of this process wrote it"))
+        self.cursor.as_ref().map(decode)
+    }
+
+    /// Whether the record that was just peeked at follows the last one of the draft: a message has no gap inside.
+    fn goes_on(&self) -> bool {
+        let next = self.cursor.as_ref().expect("just peeked at").next;
+        next == self.draft.first.plus(self.draft.pieces.len() as u64)
     }
 
     /// Appends the record that was just peeked at.
     fn append(&mut self, record_bytes: usize, now: Duration) {
         let cursor = self.cursor.as_mut().expect("just peeked at");
-        let (record, _) = Record::decode(&cursor.records[cursor.at..]).expect("just decoded");
+        let (record, _) = decode(cursor);
         let draft = &mut self.draft;
         if draft.pieces.is_empty() {
             draft.first = cursor.next;
@@ -120,7 +163,9 @@ impl Assembler {
         self.envelopes.write(&record, &mut draft.body);
         draft.pieces.push(Piece {
             end: u32::try_from(draft.body.len()).expect("bounded by --max-body"),
-            record_bytes: u32::try_from(record_bytes).expect("bounded by --max-body"),
+            record_bytes: u32::try_from(if cursor.is_queued { record_bytes } else { 0 })
+                .expect("bounded by --max-body"),
+            app: record.app,
         });
         cursor.at += record_bytes;
         cursor.next = cursor.next.plus(1);
@@ -131,7 +176,7 @@ impl Assembler {
         body.extend_from_slice(b"]");
         let end = first.plus(pieces.len() as u64);
         Message {
-            id: MessageId { core: self.outlet.core(), first, end },
+            id: MessageId { log: self.source.log().id(), first, end },
             lenient,
             received_us,
             body: body.freeze(),
@@ -141,20 +186,31 @@ impl Assembler {
     }
 }
 
+/// The record that is next.
+fn decode(cursor: &Cursor) -> (Record<'_>, usize) {
+    // Out of the queue it is as the reactor made it; out of the journal, its checksum held.
+    Record::decode(&cursor.records[cursor.at..]).expect("a record that a reactor wrote")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::event::{EventKind, TurnBatch};
-    use crate::handoff::{Bell, CoreId, Doorbell, Inlet, QueueLimits, queue};
+    use crate::handoff::{Bell, Doorbell, Inlet, QueueLimits, queue};
+    use crate::journal::{CoreId, Log, LogId};
     use uuid::Uuid;
 
     const TARGET: usize = 1000;
 
     fn parts() -> (Inlet, Assembler) {
-        let limits = QueueLimits { bytes_max: 1 << 20, batches_max: 64 };
+        let limits = QueueLimits { bytes_max: 1 << 20, told_bytes_max: 1 << 20, batches_max: 64 };
         let doorbell = Doorbell::new().expect("an eventfd");
-        let (inlet, outlet) = queue(CoreId(2), limits, std::sync::Arc::default(), Bell::default(), doorbell);
-        (inlet, Assembler::new(outlet, TARGET, Duration::ZERO))
+        let id = LogId { core: CoreId(2), epoch: 7 };
+        let log = Arc::new(Log::new(id, "log".into(), Arc::default(), Vec::new()));
+        let (inlet, outlet) = queue(limits, log.marks().clone(), Bell::default(), doorbell);
+        (inlet, Assembler::new(Source::live(log, outlet), TARGET, Duration::ZERO))
     }
 
     fn push(inlet: &mut Inlet, payloads: &[(&str, bool)]) {
@@ -196,7 +252,7 @@ mod tests {
         assert!(assembler.is_empty());
         let mut next = Offset(0);
         for message in &messages {
-            assert_eq!((message.id.core, message.id.first), (CoreId(2), next));
+            assert_eq!((message.id.log.core, message.id.first), (CoreId(2), next));
             assert!(message.body.len() <= TARGET, "{}", message.body.len());
             data(message);
             next = message.id.end;

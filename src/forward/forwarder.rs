@@ -7,22 +7,22 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tracing::{error, info, warn};
 
-use super::assembler::Assembler;
 use super::backoff::Backoff;
+use super::dispatch::{Dispatch, DispatchOptions, Word};
 use super::message::Message;
 use super::parking::Parking;
+use super::read_back::{Finished, ReadBack};
 use super::session::{Answer, Answered, Events, Session, SessionOptions, is_about_content};
-use super::tracker::{Ticket, Tracker, TrackerOptions};
+use super::source::Source;
+use super::tracker::Ticket;
 use crate::clock;
-use crate::handoff::{Bell, Outlet};
+use crate::handoff::Bell;
+use crate::journal::Ledger;
 use crate::telemetry::ForwarderMetrics;
 
 /// Waits between rounds over all brokers. The cap keeps the way back short once one is ready.
 const RECONNECT_FIRST: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
-/// A message that is not full waits while this many are in flight: under load messages grow by themselves, and when there is
-/// little to do nothing waits.
-const PARTIAL_IN_FLIGHT_MAX: usize = 4;
 /// How often parking is tried again while the disk refuses it.
 const PARKING_RETRY: Duration = Duration::from_secs(1);
 
@@ -31,12 +31,8 @@ const PARKING_RETRY: Duration = Duration::from_secs(1);
 pub struct ForwarderOptions {
     /// How to reach the brokers.
     pub session: SessionOptions,
-    /// Bounds of what is under way.
-    pub tracker: TrackerOptions,
-    /// Target size of a message.
-    pub message_bytes_target: usize,
-    /// Extra wait for more events before a smaller message is sent.
-    pub linger: Duration,
+    /// Which messages are made and how many are under way.
+    pub dispatch: DispatchOptions,
 }
 
 /// Why a session ended.
@@ -54,28 +50,25 @@ enum End {
 #[derive(Debug)]
 pub struct Forwarder {
     options: ForwarderOptions,
-    assemblers: Vec<Assembler>,
-    /// Whose turn it is, so that no core waits behind a busier one.
-    turn: usize,
-    tracker: Tracker,
+    dispatch: Dispatch,
+    read_back: ReadBack,
     parking: Parking,
     bell: Bell,
     metrics: Arc<ForwarderMetrics>,
 }
 
 impl Forwarder {
-    /// A forwarder that takes from `outlets` (in the order of their cores) and is woken through `bell`.
+    /// A forwarder that takes from `sources`, is woken through `bell`, and keeps account in `ledger`.
     pub fn new(
         options: ForwarderOptions,
-        outlets: Vec<Outlet>,
+        sources: Vec<Source>,
         parking: Parking,
         bell: Bell,
+        ledger: Arc<Ledger>,
         metrics: Arc<ForwarderMetrics>,
     ) -> Self {
-        let tracker = Tracker::new(options.tracker, outlets.len());
-        let assembler = |outlet| Assembler::new(outlet, options.message_bytes_target, options.linger);
-        let assemblers = outlets.into_iter().map(assembler).collect();
-        Self { options, assemblers, turn: 0, tracker, parking, bell, metrics }
+        let dispatch = Dispatch::new(options.dispatch, sources, ledger);
+        Self { options, dispatch, read_back: ReadBack::default(), parking, bell, metrics }
     }
 
     /// Runs until everything is done. Call it inside of a runtime with a local executor.
@@ -90,30 +83,30 @@ impl Forwarder {
                     return;
                 }
                 End::ChannelClosed(error) => {
-                    warn!(%error, unconfirmed = self.tracker.unconfirmed(), "the broker closed the channel over a message");
-                    if let Some(message) = self.tracker.handle_channel_closed() {
+                    warn!(%error, unconfirmed = self.unconfirmed(), "the broker closed the channel over a message");
+                    if let Some(message) = self.dispatch.handle_channel_closed() {
                         self.park(&message, &error).await;
                     }
                 }
                 End::Lost(reason) => {
                     warn!(
                         reason,
-                        unconfirmed = self.tracker.unconfirmed(),
+                        unconfirmed = self.unconfirmed(),
                         "the broker is lost: publishing again what it did not confirm"
                     );
-                    self.tracker.handle_lost();
+                    self.dispatch.handle_lost();
                 }
             }
-            self.metrics.unconfirmed_messages.set(self.tracker.unconfirmed() as u64);
+            self.metrics.unconfirmed_messages.set(self.unconfirmed());
             // A session that ends at once must not begin again at once.
             tokio::time::sleep(backoff.wait()).await;
         }
     }
 
-    /// Tries the brokers in order, round after round; `None` when there is nothing left to do.
+    /// Tries the brokers in order, round after round; `None` when there is nothing left to do, or to lose.
     async fn connect(&mut self, backoff: &mut Backoff) -> Option<(Session, Events)> {
         let mut was_told = false;
-        while !self.is_finished() {
+        while !self.dispatch.may_leave() {
             for url in &self.options.session.urls {
                 let (host, port) = (&url.authority.host, url.authority.port);
                 match Session::open(url, &self.options.session).await {
@@ -135,7 +128,7 @@ impl Forwarder {
                 tokio::select! {
                     () = &mut wait => break,
                     // The last reactor may have gone.
-                    () = self.bell.rung() => if self.is_finished() { break },
+                    () = self.bell.rung() => if self.dispatch.may_leave() { break },
                 }
             }
         }
@@ -147,7 +140,7 @@ impl Forwarder {
         let mut is_blocked = false;
         let mut wants_declare = false;
         loop {
-            if wants_declare && !is_blocked && self.tracker.may_send(clock::monotonic()) {
+            if wants_declare && !is_blocked && self.dispatch.tracker().may_send(clock::monotonic()) {
                 // Something came back: perhaps what we had declared is gone.
                 if let Err(error) = session.declare().await {
                     return End::Lost(error.to_string());
@@ -157,11 +150,11 @@ impl Forwarder {
             if !is_blocked {
                 self.publish(session, &mut answers);
             }
-            if self.is_finished() {
+            if self.dispatch.is_finished() || is_blocked && self.dispatch.may_leave() {
                 return End::Finished;
             }
             let wake_at = self.wake_at(is_blocked);
-            let wants_more = !is_blocked && self.wants_more(clock::monotonic());
+            let wants_more = !is_blocked && self.dispatch.wants_more(clock::monotonic());
             tokio::select! {
                 biased;
                 Some(answered) = answers.next() => {
@@ -179,7 +172,7 @@ impl Forwarder {
                     Some(lapin::Event::ConnectionUnblocked) => {
                         info!("the broker takes messages again");
                         is_blocked = false;
-                        self.tracker.restart_timeouts(clock::monotonic());
+                        self.dispatch.restart_timeouts(clock::monotonic());
                         self.set_broker_up(true);
                     }
                     Some(lapin::Event::Error(error)) if is_about_content(&error) => return End::ChannelClosed(error),
@@ -187,11 +180,12 @@ impl Forwarder {
                     Some(_) => {}
                     None => return End::Lost("the connection ended".to_owned()),
                 },
+                finished = self.read_back.next() => self.take_read(finished),
                 // A blocked forwarder has to see the last reactor go.
                 () = self.bell.rung(), if wants_more || is_blocked => {}
                 () = sleep_until(wake_at) => {
                     let now = clock::monotonic();
-                    if !is_blocked && self.tracker.overdue_at().is_some_and(|at| at <= now) {
+                    if !is_blocked && self.dispatch.tracker().overdue_at().is_some_and(|at| at <= now) {
                         return End::Lost("a confirm is overdue".to_owned());
                     }
                 }
@@ -199,45 +193,39 @@ impl Forwarder {
         }
     }
 
-    /// Sends as much as the window takes.
+    /// Sends as much as the window takes, and begins to read what is to be sent next.
     fn publish(&mut self, session: &Session, answers: &mut FuturesUnordered<Answer>) {
         let now = clock::monotonic();
-        while self.tracker.may_send(now) {
-            let message = match self.tracker.poll_again() {
-                Some(message) => {
-                    self.metrics.republished_messages.add(1);
-                    message
-                }
-                None => match self.next_new(now) {
-                    Some(message) => message,
-                    None => break,
-                },
-            };
-            let ticket = self.tracker.handle_sent(message.clone(), now);
+        while let Some((ticket, message, is_again)) = self.dispatch.next(now) {
+            if is_again {
+                self.metrics.republished_messages.add(1);
+            }
             self.metrics.published_messages.add(1);
             start(session.publish(ticket, &message), answers);
         }
-        if self.tracker.wants_fence() && answers.is_empty() {
-            start(session.fence(self.tracker.handle_fence_sent()), answers);
+        for (log, request) in self.dispatch.wanted() {
+            self.read_back.start(log, request);
         }
-        self.metrics.unconfirmed_messages.set(self.tracker.unconfirmed() as u64);
+        if answers.is_empty()
+            && let Some(ticket) = self.dispatch.next_fence()
+        {
+            start(session.fence(ticket), answers);
+        }
+        self.metrics.unconfirmed_messages.set(self.unconfirmed());
     }
 
-    /// The next message that was never sent, from each core in turn.
-    fn next_new(&mut self, now: Duration) -> Option<Message> {
-        let partial = self.wants_more(now);
-        let cores = self.assemblers.len();
-        for step in 0..cores {
-            let core = (self.turn + step) % cores;
-            let assembler = &mut self.assemblers[core];
-            if let Some(message) = assembler.next(partial, now) {
-                self.turn = (core + 1) % cores;
-                self.tracker.handle_new(&message);
-                assembler.outlet().log().set_published(message.id.end);
-                return Some(message);
+    fn take_read(&mut self, Finished { log, result }: Finished) {
+        match result {
+            Ok(bytes) => self.dispatch.handle_read(log, &bytes),
+            Err(error) => {
+                error!(%log, %error, "cannot read the journal back: trying again");
+                self.dispatch.handle_unread(log);
             }
         }
-        None
+    }
+
+    fn unconfirmed(&self) -> u64 {
+        self.dispatch.tracker().unconfirmed() as u64
     }
 
     /// Takes an answer and all others that are there: only then is the highest of them a fence for what was said before.
@@ -251,44 +239,29 @@ impl Forwarder {
         let mut next = Some(first);
         let mut highest = None;
         while let Some((ticket, answered)) = next {
-            let returned = match answered {
-                Answered::Acked { returned } => {
-                    self.tracker.handle_acked(ticket);
-                    returned
-                }
+            let (word, returned) = match answered {
+                Answered::Acked { returned } => (Word::Acked, returned),
                 Answered::Nacked { returned } => {
                     self.metrics.nacked_messages.add(1);
-                    self.tracker.handle_refused(ticket, now);
-                    *wants_declare = true;
-                    returned
+                    (Word::Nacked, returned)
                 }
-                Answered::Fence => None,
+                Answered::Fence => (Word::Fence, None),
                 Answered::Failed(error) if is_about_content(&error) => {
                     return Some(End::ChannelClosed(error));
                 }
                 Answered::Failed(error) => return Some(End::Lost(error.to_string())),
             };
-            if let Some(id) = returned {
-                self.metrics.returned_messages.add(1);
-                self.tracker.handle_returned(id, now);
-                *wants_declare = true;
-            }
+            self.metrics.returned_messages.add(returned.is_some().into());
+            *wants_declare |= word == Word::Nacked || returned.is_some();
+            self.dispatch.handle_word(ticket, word, returned, now);
             highest = highest.max(Some(ticket));
             next = answers.next().now_or_never().flatten();
         }
         if let Some(highest) = highest {
-            self.tracker.handle_answered(highest);
-            self.settle();
+            self.dispatch.handle_answered(highest);
+            self.read_back.retain(|log| self.dispatch.has(log));
         }
         None
-    }
-
-    /// Tells the reactors how far their logs are settled.
-    fn settle(&mut self) {
-        while let Some(settled) = self.tracker.poll_settled() {
-            let outlet = self.assemblers[settled.core.index()].outlet();
-            outlet.settle(settled.end, settled.parked, settled.record_bytes);
-        }
     }
 
     /// Sets a message's one event aside; until that has worked, nothing else is done.
@@ -312,12 +285,9 @@ impl Forwarder {
             %reason,
             "parked an event that the broker refuses"
         );
-        let outlet = self.assemblers[message.id.core.index()].outlet();
-        while !outlet.park(message.id.first) {
+        while !self.dispatch.handle_parked(message.id) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        self.tracker.handle_parked(message.id);
-        self.settle();
     }
 
     /// When to look again without being told.
@@ -326,23 +296,11 @@ impl Forwarder {
             return None;
         }
         let now = clock::monotonic();
-        let lingers = self.wants_more(now).then(|| self.assemblers.iter().filter_map(Assembler::due).min());
+        let tracker = self.dispatch.tracker();
+        let lingers = self.dispatch.wants_more(now).then(|| self.dispatch.due());
         // A pause that is over wakes nobody.
-        let pause = self.tracker.paused_until().filter(|until| *until > now);
-        [self.tracker.overdue_at(), lingers.flatten(), pause].into_iter().flatten().min()
-    }
-
-    /// Whether any event that comes now could be sent now. If not, the next answer is soon enough to look: it spares a system call a turn
-    /// on both sides.
-    fn wants_more(&self, now: Duration) -> bool {
-        self.tracker.in_flight() < PARTIAL_IN_FLIGHT_MAX && self.tracker.may_send(now)
-    }
-
-    /// Whether all reactors are gone and everything they handed over is settled.
-    fn is_finished(&self) -> bool {
-        self.tracker.is_empty()
-            // Closed first: nothing comes behind that.
-            && self.assemblers.iter().all(|assembler| assembler.outlet().is_closed() && assembler.is_empty())
+        let pause = tracker.paused_until().filter(|until| *until > now);
+        [tracker.overdue_at(), lingers.flatten(), pause].into_iter().flatten().min()
     }
 
     fn set_broker_up(&self, is_up: bool) {

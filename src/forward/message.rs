@@ -5,14 +5,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use uuid::Uuid;
 
-use crate::handoff::{CoreId, Offset};
+use crate::journal::{LogId, Offset};
 
-/// Which events a message holds: `[first, end)` of a core's log. Equal ids mean equal bytes.
+/// Which events a message holds: `[first, end)` of a log. Equal ids mean equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
-    /// Whose log.
-    pub core: CoreId,
+    /// Which log.
+    pub log: LogId,
     /// The first event.
     pub first: Offset,
     /// Behind the last event.
@@ -20,23 +21,23 @@ pub struct MessageId {
 }
 
 impl fmt::Display for MessageId {
-    /// As it ends the AMQP `message_id`: `<core>-<first>-<last>`.
+    /// As it ends the AMQP `message_id`: `<log epoch>-<core>-<first>-<last>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.core, self.first, self.end.0 - 1)
+        write!(f, "{}-{}-{}", self.log, self.first, self.end.0 - 1)
     }
 }
 
 impl FromStr for MessageId {
     type Err = ();
 
-    /// Reads the last three parts of an AMQP `message_id`.
+    /// Reads the last four parts of an AMQP `message_id`.
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.rsplitn(4, '-');
+        let mut parts = text.rsplitn(5, '-');
         let mut next = || parts.next().ok_or(());
-        let (last, first, core) = (next()?, next()?, next()?);
+        let (last, first, core, epoch) = (next()?, next()?, next()?, next()?);
         let last: u64 = last.parse().map_err(|_| ())?;
         Ok(Self {
-            core: CoreId(core.parse().map_err(|_| ())?),
+            log: format!("{epoch}-{core}").parse()?,
             first: Offset(first.parse().map_err(|_| ())?),
             end: Offset(last.checked_add(1).ok_or(())?),
         })
@@ -48,8 +49,10 @@ impl FromStr for MessageId {
 pub(super) struct Piece {
     /// Behind its last byte.
     pub(super) end: u32,
-    /// Bytes of its record.
+    /// Bytes of its record, if it came through the queue.
     pub(super) record_bytes: u32,
+    /// Whose it is.
+    pub(super) app: Uuid,
 }
 
 /// A `CloudEvents` batch, ready to be sent as often as it takes.
@@ -107,13 +110,15 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::CoreId;
 
     #[test]
     fn an_id_is_read_back_whatever_the_node_is_called() {
-        let id = MessageId { core: CoreId(3), first: Offset(10), end: Offset(21) };
-        assert_eq!(id.to_string(), "3-10-20");
-        assert_eq!(format!("a-node-1-00ff-{id}").parse(), Ok(id));
-        for bad in ["", "1-2", "a-b-c", "1-2-18446744073709551615"] {
+        let log = LogId { core: CoreId(3), epoch: 0xff };
+        let id = MessageId { log, first: Offset(10), end: Offset(21) };
+        assert_eq!(id.to_string(), "00000000000000ff-3-10-20");
+        assert_eq!(format!("a-node-1-{id}").parse(), Ok(id));
+        for bad in ["", "1-2", "3-10-20", "ff-3-10-20", "00000000000000ff-1-2-18446744073709551615"] {
             assert_eq!(bad.parse::<MessageId>(), Err(()), "{bad}");
         }
     }

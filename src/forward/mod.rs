@@ -1,14 +1,16 @@
 //! From the queues to RabbitMQ: messages of many events, published with confirms, published again until they are.
 //!
 //! ```text
-//! Outlet (one a core) -> Assembler -> Message -> Tracker -> Session (lapin) -> broker
-//!                                                  ^                            |
-//!                          settle <- gapless <-----+--- ack, nack, return, silence
+//! queue or journal -> Source -> Assembler -> Message -> Tracker -> Session (lapin) -> broker
+//!   (of each log)                                          ^                           |
+//!                               settle <- gapless prefix <-+-- ack, nack, return, silence
 //! ```
 //!
-//! - [`Assembler`] turns records into `CloudEvents` batches of about `--batch-bytes`, one core's events in a message.
+//! - [`Source`] takes a log's events out of the queue from its reactor and, where that had no room, out of the journal, in order.
+//! - [`Assembler`] turns records into `CloudEvents` batches of about `--batch-bytes`, one log's events in a message.
 //! - [`Tracker`] is the memory of what is under way: a window of unconfirmed messages, what must go again, what is confirmed in one gapless
-//!   prefix a core. No socket, no clock.
+//!   prefix a log. No socket, no clock.
+//! - [`Dispatch`] joins them: which message goes next, and who is told what became of it. No I/O.
 //! - `Session` speaks AMQP through lapin; any doubt ends it, and a new one publishes again whatever has no confirm.
 //! - [`Forwarder`] runs them on a thread of its own, inside of `tokio_uring`.
 //!
@@ -17,17 +19,22 @@
 
 mod assembler;
 mod backoff;
+mod dispatch;
 mod envelope;
 mod forwarder;
 mod message;
 mod parking;
+mod read_back;
 mod session;
+mod source;
 mod tracker;
 
 pub use assembler::Assembler;
 pub use backoff::Backoff;
+pub use dispatch::{Dispatch, DispatchOptions, Word};
 pub use forwarder::{Forwarder, ForwarderOptions};
 pub use message::{Message, MessageId};
 pub use parking::{Parking, ParkingError};
 pub use session::{PublishOptions, SessionOptions};
+pub use source::Source;
 pub use tracker::{Settled, Ticket, Tracker, TrackerOptions};

@@ -39,8 +39,6 @@ pub struct PublishOptions {
     pub declare: bool,
     /// The node's name.
     pub node: String,
-    /// Which life of the node's logs this is: offsets begin anew with each.
-    pub log_epoch: String,
 }
 
 /// How a session is opened.
@@ -139,7 +137,7 @@ impl Session {
 
     /// The future that sends a message and waits for its confirm. Its frames are queued when it is first polled.
     pub(super) fn publish(&self, ticket: Ticket, message: &Message) -> Answer {
-        let PublishOptions { node, log_epoch, .. } = &self.options;
+        let node = &self.options.node;
         let mut headers = FieldTable::default();
         headers.insert("forebay-node".into(), AMQPValue::LongString(node.as_str().into()));
         headers.insert("forebay-events".into(), AMQPValue::LongLongInt(message.events().cast_signed()));
@@ -149,7 +147,7 @@ impl Session {
         let properties = BasicProperties::default()
             .with_content_type("application/cloudevents-batch+json".into())
             .with_delivery_mode(PERSISTENT)
-            .with_message_id(format!("{node}-{log_epoch}-{}", message.id).into())
+            .with_message_id(format!("{node}-{}", message.id).into())
             .with_timestamp(message.received_us / 1_000_000)
             .with_app_id("forebay".into())
             .with_headers(headers);

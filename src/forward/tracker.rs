@@ -6,12 +6,15 @@
 //! sent *after its acknowledgement was seen* (a later message, or an empty request as fence) is answered too: by then every
 //! confirm of the earlier frame has been seen, and with them the return.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::backoff::Backoff;
-use super::message::{Message, MessageId};
-use crate::handoff::{CoreId, Offset};
+use super::message::{Message, MessageId, Piece};
+use crate::journal::{LogId, Offset, SettledEvents};
 
 /// How often the broker must close the channel over a message alone before it is split, or parked.
 const STRIKES_MAX: u8 = 2;
@@ -32,15 +35,17 @@ pub struct TrackerOptions {
     pub confirm_timeout: Duration,
 }
 
-/// Events at the front of a core's log that are settled: confirmed, or parked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Events at the front of a log that are settled: confirmed, or parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// Whose log.
-    pub core: CoreId,
+    /// Which log.
+    pub log: LogId,
     /// Everything below is settled.
     pub end: Offset,
-    /// How many of the events were parked.
-    pub parked: u64,
+    /// How many events that are.
+    pub total: SettledEvents,
+    /// Whose they are.
+    pub apps: HashMap<Uuid, SettledEvents>,
     /// What they weigh in the queue.
     pub record_bytes: usize,
 }
@@ -58,16 +63,16 @@ struct Acked {
     fence: Ticket,
 }
 
-/// The messages of one core that are not settled, by their first offset.
+/// The messages of one log that are not settled, by their first offset.
 #[derive(Debug, Default)]
 struct Log {
     spans: VecDeque<Span>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Span {
     id: MessageId,
-    record_bytes: usize,
+    pieces: Arc<[Piece]>,
     done: Option<Done>,
 }
 
@@ -86,6 +91,10 @@ impl Log {
     }
 }
 
+fn log_of(logs: &mut BTreeMap<LogId, Log>, id: MessageId) -> &mut Log {
+    logs.get_mut(&id.log).expect("an unsettled message has its log")
+}
+
 /// The state machine.
 #[derive(Debug)]
 pub struct Tracker {
@@ -94,7 +103,7 @@ pub struct Tracker {
     again: VecDeque<Message>,
     in_flight: BTreeMap<Ticket, InFlight>,
     acked: Vec<Acked>,
-    logs: Vec<Log>,
+    logs: BTreeMap<LogId, Log>,
     next: Ticket,
     pause: Backoff,
     paused_until: Option<Duration>,
@@ -103,15 +112,15 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// A tracker for `cores` logs.
-    pub fn new(options: TrackerOptions, cores: usize) -> Self {
+    /// A tracker with nothing under way.
+    pub fn new(options: TrackerOptions) -> Self {
         Self {
             options,
             window: options.window_max,
             again: VecDeque::new(),
             in_flight: BTreeMap::new(),
             acked: Vec::new(),
-            logs: std::iter::repeat_with(Log::default).take(cores).collect(),
+            logs: BTreeMap::new(),
             next: Ticket(0),
             pause: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
             paused_until: None,
@@ -147,11 +156,12 @@ impl Tracker {
 
     /// A message that was never sent before.
     pub fn handle_new(&mut self, message: &Message) {
-        let spans = &mut self.logs[message.id.core.index()].spans;
+        let spans = &mut self.logs.entry(message.id.log).or_default().spans;
         if let Some(last) = spans.back() {
-            assert!(last.id.end == message.id.first, "messages of a core have no gap between them");
+            // Offsets may be missing in a log that was read back: no event has them.
+            assert!(last.id.end <= message.id.first, "messages of a log come in order");
         }
-        spans.push_back(Span { id: message.id, record_bytes: message.record_bytes(), done: None });
+        spans.push_back(Span { id: message.id, pieces: message.pieces.clone(), done: None });
     }
 
     /// A message goes out.
@@ -186,7 +196,7 @@ impl Tracker {
         self.acked.retain(|acked| {
             let is_believed = acked.fence <= ticket;
             if is_believed {
-                let log = &mut logs[acked.message.id.core.index()];
+                let log = log_of(logs, acked.message.id);
                 let index = log.find(acked.message.id);
                 log.spans[index].done = Some(Done::Confirmed);
                 confirmed += 1;
@@ -251,12 +261,12 @@ impl Tracker {
         if message.events() == 1 {
             return Some(message);
         }
-        let log = &mut self.logs[message.id.core.index()];
+        let log = log_of(&mut self.logs, message.id);
         let index = log.find(message.id);
         let halves = message.split();
         log.spans.remove(index);
         for half in halves.iter().rev() {
-            log.spans.insert(index, Span { id: half.id, record_bytes: half.record_bytes(), done: None });
+            log.spans.insert(index, Span { id: half.id, pieces: half.pieces.clone(), done: None });
         }
         // The one suspect is two now.
         self.suspects += 1;
@@ -266,30 +276,37 @@ impl Tracker {
 
     /// The message was parked: nobody waits for the broker any more.
     pub fn handle_parked(&mut self, id: MessageId) {
-        let log = &mut self.logs[id.core.index()];
+        let log = log_of(&mut self.logs, id);
         let index = log.find(id);
         log.spans[index].done = Some(Done::Parked);
         self.suspects = self.suspects.saturating_sub(1);
     }
 
-    /// What has become settled: a gapless prefix of a core's log, and never more.
+    /// What has become settled: a gapless prefix of a log, and never more.
     pub fn poll_settled(&mut self) -> Option<Settled> {
-        self.logs.iter_mut().find_map(|log| {
-            let mut settled: Option<Settled> = None;
-            while let Some(Span { id, record_bytes, done: Some(done) }) = log.spans.front().copied() {
-                log.spans.pop_front();
-                let parked = if done == Done::Parked { id.end.since(id.first) } else { 0 };
-                let before =
-                    settled.unwrap_or(Settled { core: id.core, end: id.first, parked: 0, record_bytes: 0 });
-                settled = Some(Settled {
-                    core: id.core,
-                    end: id.end,
-                    parked: before.parked + parked,
-                    record_bytes: before.record_bytes + record_bytes,
-                });
+        let (log, spans) = self
+            .logs
+            .iter_mut()
+            .map(|(log, Log { spans })| (*log, spans))
+            .find(|(_, spans)| spans.front().is_some_and(|span| span.done.is_some()))?;
+        let mut settled = Settled {
+            log,
+            end: Offset(0),
+            total: SettledEvents::default(),
+            apps: HashMap::new(),
+            record_bytes: 0,
+        };
+        while let Some(Span { id, pieces, done }) = spans.pop_front_if(|span| span.done.is_some()) {
+            settled.end = id.end;
+            let is_parked = done == Some(Done::Parked);
+            let one = SettledEvents { confirmed: (!is_parked).into(), parked: is_parked.into() };
+            for piece in &*pieces {
+                settled.total.add(one);
+                settled.apps.entry(piece.app).or_default().add(one);
+                settled.record_bytes += piece.record_bytes as usize;
             }
-            settled
-        })
+        }
+        Some(settled)
     }
 
     /// When a confirm is overdue.
@@ -315,10 +332,10 @@ impl Tracker {
         ticket
     }
 
-    /// In the order of the log, as far as a core is concerned.
+    /// In the order of the log, as far as a log is concerned.
     fn go_again(&mut self, messages: impl IntoIterator<Item = Message>) {
         self.again.extend(messages);
-        self.again.make_contiguous().sort_by_key(|message| (message.id.first, message.id.core));
+        self.again.make_contiguous().sort_by_key(|message| (message.id.first, message.id.log));
     }
 
     fn slow_down(&mut self, now: Duration) {
@@ -332,24 +349,31 @@ impl Tracker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Piece;
     use super::*;
+    use crate::journal::CoreId;
     use bytes::Bytes;
 
     const NOW: Duration = Duration::from_secs(100);
 
     fn tracker(window_max: usize) -> Tracker {
-        Tracker::new(TrackerOptions { window_max, confirm_timeout: Duration::from_secs(30) }, 2)
+        Tracker::new(TrackerOptions { window_max, confirm_timeout: Duration::from_secs(30) })
     }
 
     /// Events `[first, end)` of core 0, ten bytes each.
     fn message(first: u64, end: u64) -> Message {
         let events = usize::try_from(end - first).expect("a few");
         let body = format!("[{}]", vec!["{}"; events].join(","));
-        let pieces =
-            (1..=events).map(|n| Piece { end: u32::try_from(n * 3).expect("small"), record_bytes: 10 });
+        let pieces = (1..=events).map(|n| Piece {
+            end: u32::try_from(n * 3).expect("small"),
+            record_bytes: 10,
+            app: Uuid::nil(),
+        });
         Message {
-            id: MessageId { core: CoreId(0), first: Offset(first), end: Offset(end) },
+            id: MessageId {
+                log: LogId { core: CoreId(0), epoch: 1 },
+                first: Offset(first),
+                end: Offset(end),
+            },
             lenient: false,
             received_us: 0,
             body: Bytes::from(body),
@@ -375,7 +399,10 @@ mod tests {
     }
 
     fn settled(tracker: &mut Tracker) -> Option<(u64, u64, usize)> {
-        tracker.poll_settled().map(|s| (s.end.0, s.parked, s.record_bytes))
+        tracker.poll_settled().map(|s| {
+            assert_eq!(s.apps[&Uuid::nil()], s.total);
+            (s.end.0, s.total.parked, s.record_bytes)
+        })
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::{Bell, CoreId, CoreLog, Doorbell, Offset};
+use super::{Bell, Doorbell};
+use crate::journal::{CoreLog, Offset};
 
 /// Parked events that a reactor has not been told of.
 const PARKED_MAX: usize = 1024;
@@ -15,8 +16,6 @@ const PARKED_MAX: usize = 1024;
 /// All events that one reactor accepted in one turn.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Whose log this is a piece of.
-    pub core: CoreId,
     /// Offset of the first event.
     pub first: Offset,
     /// Number of events, at least 1.
@@ -32,11 +31,13 @@ impl Batch {
     }
 }
 
-/// The two bounds of one core's queue.
+/// The bounds of one core's queue.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueLimits {
     /// Records not yet settled, in bytes.
     pub bytes_max: usize,
+    /// The same, for records that are in the journal too: there is no need to keep many of them in memory.
+    pub told_bytes_max: usize,
     /// Batches in the channel.
     pub batches_max: usize,
 }
@@ -54,7 +55,6 @@ struct Shared {
 /// The reactor's end.
 #[derive(Debug)]
 pub struct Inlet {
-    core: CoreId,
     limits: QueueLimits,
     batches: Sender<Batch>,
     parked: Receiver<Offset>,
@@ -62,13 +62,11 @@ pub struct Inlet {
     parked_known: VecDeque<Offset>,
     bell: Bell,
     shared: Arc<Shared>,
-    next: Offset,
 }
 
 /// The forwarder's end.
 #[derive(Debug)]
 pub struct Outlet {
-    core: CoreId,
     batches: Receiver<Batch>,
     parked: Sender<Offset>,
     doorbell: Doorbell,
@@ -76,41 +74,21 @@ pub struct Outlet {
 }
 
 /// Makes the queue of one core. The forwarder is woken through `bell`, the reactor through `doorbell`.
-pub fn queue(
-    core: CoreId,
-    limits: QueueLimits,
-    log: Arc<CoreLog>,
-    bell: Bell,
-    doorbell: Doorbell,
-) -> (Inlet, Outlet) {
+pub fn queue(limits: QueueLimits, log: Arc<CoreLog>, bell: Bell, doorbell: Doorbell) -> (Inlet, Outlet) {
     let (sender, receiver) = bounded(limits.batches_max);
     let (park, parked) = bounded(PARKED_MAX);
-    let next = log.queued();
     let shared = Arc::new(Shared {
         log,
         bytes: AtomicUsize::new(0),
         awaits_settled: AtomicBool::new(false),
         is_closed: AtomicBool::new(false),
     });
-    let inlet = Inlet {
-        core,
-        limits,
-        batches: sender,
-        parked,
-        parked_known: VecDeque::new(),
-        bell,
-        shared: shared.clone(),
-        next,
-    };
-    (inlet, Outlet { core, batches: receiver, parked: park, doorbell, shared })
+    let parked_known = VecDeque::new();
+    let inlet = Inlet { limits, batches: sender, parked, parked_known, bell, shared: shared.clone() };
+    (inlet, Outlet { batches: receiver, parked: park, doorbell, shared })
 }
 
 impl Inlet {
-    /// The offset that the next accepted event gets.
-    pub fn next(&self) -> Offset {
-        self.next
-    }
-
     /// The watermarks.
     pub fn log(&self) -> &CoreLog {
         &self.shared.log
@@ -131,32 +109,47 @@ impl Inlet {
         if self.batches.is_full() { 0 } else { self.limits.bytes_max.saturating_sub(self.bytes()) }
     }
 
-    /// Hands over one turn's events; `false` if the queue is full (or the forwarder gone), and then nothing was handed over.
+    /// Hands over one turn's events, of which there is no other copy; `false` if the queue is full (or the forwarder gone), and then nothing
+    /// was handed over.
     #[must_use]
     pub fn push(&mut self, events: u32, records: Bytes) -> bool {
         assert!(events > 0, "an empty turn pushes nothing");
-        let length = records.len();
-        if self.bytes() + length > self.limits.bytes_max {
+        let before = self.shared.log.appended();
+        let batch = Batch { first: before, events, records };
+        // Before the send: the forwarder may take the batch at once, and `read` must not pass `appended`.
+        self.shared.log.set_appended(batch.end());
+        let is_sent = self.send(batch, self.limits.bytes_max);
+        if is_sent {
+            self.shared.log.set_unkept(self.shared.log.appended());
+        } else {
+            self.shared.log.take_back_appended(before);
+        }
+        is_sent
+    }
+
+    /// Tells of one turn's events that are in the journal, and appended to the log: along with a copy, if the queue has room for it.
+    pub fn tell(&mut self, batch: Batch) {
+        let end = batch.end();
+        if !self.send(batch, self.limits.told_bytes_max) {
+            self.shared.log.set_untold(end);
+            self.bell.ring();
+        }
+    }
+
+    fn send(&mut self, batch: Batch, bytes_max: usize) -> bool {
+        let length = batch.records.len();
+        if self.bytes() + length > bytes_max {
             return false;
         }
-        let batch = Batch { core: self.core, first: self.next, events, records };
-        let end = batch.end();
-        // Before the send: the forwarder may take the batch at once, and `read` must not pass `queued`.
         self.shared.bytes.fetch_add(length, Ordering::Relaxed);
-        let before = self.next;
-        self.shared.log.set_queued(end);
         match self.batches.try_send(batch) {
-            Ok(()) => {
-                self.next = end;
-                self.bell.ring();
-                true
-            }
+            Ok(()) => self.bell.ring(),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.shared.bytes.fetch_sub(length, Ordering::Relaxed);
-                self.shared.log.take_back_queued(before);
-                false
+                return false;
             }
         }
+        true
     }
 
     /// Asks for a ring of the doorbell when `settled` moves.
@@ -204,21 +197,19 @@ impl Drop for Inlet {
 }
 
 impl Outlet {
-    /// Whose log this is.
-    pub fn core(&self) -> CoreId {
-        self.core
-    }
-
     /// The watermarks.
     pub fn log(&self) -> &CoreLog {
         &self.shared.log
     }
 
-    /// Takes the oldest batch.
+    /// Takes the oldest batch. There may be others between it and the one before, which are in the journal alone.
     pub fn pop(&mut self) -> Option<Batch> {
-        let batch = self.batches.try_recv().ok()?;
-        self.shared.log.set_read(batch.end());
-        Some(batch)
+        self.batches.try_recv().ok()
+    }
+
+    /// Gives back the bytes of a batch that was read out of the journal before it came.
+    pub fn skip(&self, batch: &Batch) {
+        self.shared.bytes.fetch_sub(batch.records.len(), Ordering::Relaxed);
     }
 
     /// Whether a batch waits.
@@ -243,9 +234,10 @@ impl Outlet {
         is_told
     }
 
-    /// Everything below `end` is confirmed, or parked (`parked` events of it); `bytes` of records are given back.
-    pub fn settle(&self, end: Offset, parked: u64, bytes: usize) {
-        self.shared.log.set_settled(end, parked);
+    /// Everything below `end` is confirmed, or parked: `events` more, `parked` of them not confirmed. `bytes` of records that came through the
+    /// queue are given back.
+    pub fn settle(&self, end: Offset, events: u64, parked: u64, bytes: usize) {
+        self.shared.log.set_settled(end, events, parked);
         let before = self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
         assert!(before >= bytes, "more bytes given back than were handed over");
         std::sync::atomic::fence(Ordering::SeqCst);
@@ -261,7 +253,8 @@ mod tests {
 
     fn pair(bytes_max: usize, batches_max: usize) -> (Inlet, Outlet) {
         let doorbell = Doorbell::new().expect("an eventfd");
-        queue(CoreId(0), QueueLimits { bytes_max, batches_max }, Arc::default(), Bell::default(), doorbell)
+        let limits = QueueLimits { bytes_max, told_bytes_max: bytes_max / 2, batches_max };
+        queue(limits, Arc::default(), Bell::default(), doorbell)
     }
 
     #[test]
@@ -270,7 +263,7 @@ mod tests {
         assert!(inlet.push(3, Bytes::from_static(b"abc")));
         assert!(inlet.push(1, Bytes::from_static(b"d")));
         assert!(!inlet.push(1, Bytes::from_static(b"e")), "the third batch does not fit");
-        assert_eq!((inlet.next(), inlet.log().queued()), (Offset(4), Offset(4)));
+        assert_eq!((inlet.log().appended(), inlet.log().unkept()), (Offset(4), 4));
         assert_eq!(outlet.pop().map(|batch| (batch.first, batch.events)), Some((Offset(0), 3)));
         assert!(inlet.push(1, Bytes::from_static(b"e")));
         assert_eq!(outlet.pop().map(|batch| batch.first), Some(Offset(3)));
@@ -284,10 +277,30 @@ mod tests {
         assert!(inlet.push(1, Bytes::from_static(b"12345678")));
         let batch = outlet.pop().expect("one batch");
         assert!(!inlet.push(1, Bytes::from_static(b"123")), "taken out is not yet settled");
+        outlet.log().set_read(batch.end());
         outlet.log().set_published(batch.end());
-        outlet.settle(batch.end(), 0, batch.records.len());
+        outlet.settle(batch.end(), 1, 0, batch.records.len());
         assert!(inlet.push(1, Bytes::from_static(b"123")));
         inlet.log().check_invariants();
+    }
+
+    #[test]
+    fn what_is_in_the_journal_is_told_by_its_offset_when_there_is_no_room_for_a_copy() {
+        let (mut inlet, mut outlet) = pair(20, 8);
+        let tell = |inlet: &mut Inlet, text: &'static [u8]| {
+            let batch = Batch { first: inlet.log().appended(), events: 1, records: Bytes::from_static(text) };
+            inlet.log().set_appended(batch.end());
+            inlet.tell(batch);
+        };
+        tell(&mut inlet, b"12345678");
+        tell(&mut inlet, b"123");
+        assert_eq!((inlet.log().untold(), inlet.log().unkept()), (Offset(2), 0));
+        tell(&mut inlet, b"12");
+        assert_eq!(outlet.pop().map(|batch| batch.first), Some(Offset(0)));
+        let late = outlet.pop().expect("told again");
+        assert_eq!(late.first, Offset(2), "between them, there is the journal");
+        outlet.skip(&late);
+        assert_eq!(inlet.bytes(), 8);
     }
 
     #[test]
@@ -321,8 +334,9 @@ mod tests {
                 while is_odd && !outlet.park(batch.first) {
                     std::thread::yield_now();
                 }
+                outlet.log().set_read(batch.end());
                 outlet.log().set_published(batch.end());
-                outlet.settle(batch.end(), is_odd.into(), batch.records.len());
+                outlet.settle(batch.end(), 1, is_odd.into(), batch.records.len());
                 settled = batch.end().0;
             }
         };
@@ -331,7 +345,7 @@ mod tests {
             let mut inlet = inlet;
             let mut seen = 0;
             while seen < EVENTS {
-                let _ = inlet.next().0 < EVENTS && inlet.push(1, Bytes::from_static(b"x"));
+                let _ = inlet.log().appended().0 < EVENTS && inlet.push(1, Bytes::from_static(b"x"));
                 let settled = inlet.look(true);
                 for offset in seen..settled.0 {
                     assert_eq!(inlet.is_parked(Offset(offset + 1), 1), offset % 2 == 1, "event {offset}");

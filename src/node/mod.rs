@@ -1,12 +1,15 @@
 //! A whole node: starts the threads, hands out the pieces, watches the credentials, drains.
 //!
 //! ```text
-//!  main thread        reactor 0..N (a CPU each)         forwarder
-//!  operators' HTTP    listener, ring, connections --->  tokio_uring: lapin
-//!  signals            one batch a turn through a        batches, confirms
-//!  credentials        bounded channel
+//!  main thread        reactor 0..N (a CPU each)         forwarder               keeper
+//!  operators' HTTP    listener, ring, connections --->  tokio_uring: lapin      segments
+//!  signals            one batch a turn into the         batches, confirms,      checkpoint
+//!  credentials        journal and a bounded channel     reading back
 //! ```
+//!
+//! Without a broker there is no forwarder: events stay in the journal.
 
+mod journal;
 mod operate;
 mod plan;
 mod threads;
@@ -17,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::mpsc::unbounded_channel;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::admin::Operator;
 use crate::api::{Code, Service};
@@ -25,12 +28,14 @@ use crate::auth::{
     Credentials, CredentialsError, CredentialsFiles, FileError, SharedCredentials, create_signing_keys,
 };
 use crate::clock;
-use crate::config::{ConfigError, EXIT_CONFIG, ServeOptions};
-use crate::forward::{Forwarder, Parking};
-use crate::handoff::{Bell, CoreId, CoreLog, Doorbell, QueueLimits, queue};
+use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
+use crate::forward::{Forwarder, Parking, Source};
+use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
+use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
 use crate::reactor::ReactorParts;
-use crate::telemetry::{CoreMetrics, ForwarderMetrics, Health};
+use crate::telemetry::{Balance, Books, CoreMetrics, ForwarderMetrics, Health};
 use crate::uring::UringError;
+use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
 use operate::{Threads, operate};
 use plan::{
     allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, kept_node_id, queue_share,
@@ -42,6 +47,9 @@ use threads::{
 
 /// Batches in a core's channel. Under load a batch is a turn's worth of events, so bytes are the tighter bound.
 const QUEUE_BATCHES_MAX: usize = 32 << 10;
+
+/// What is in the journal too takes at most this part of the queue: it can be read back, so there is no need for much memory.
+const TOLD_PART: usize = 4;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +71,9 @@ pub enum NodeError {
         /// Why.
         error: io::Error,
     },
+    /// The journal is another process's.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The data directory cannot be used.
     #[error("{path}: {error}")]
     DataDir {
@@ -85,7 +96,11 @@ impl NodeError {
     /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Uring(_) | Self::Credentials(_) | Self::DataDir { .. } => EXIT_CONFIG,
+            Self::Config(_)
+            | Self::Uring(_)
+            | Self::Credentials(_)
+            | Self::Lock(_)
+            | Self::DataDir { .. } => EXIT_CONFIG,
             Self::Listen { .. } | Self::System { .. } => 1,
         }
     }
@@ -94,18 +109,20 @@ impl NodeError {
 /// How a node ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// Accepted events that nobody has confirmed or parked: they are lost with the process.
+    /// Accepted events (at level `queued`) that nobody has confirmed and that are not in the journal: they are lost with the process.
     pub at_risk: u64,
     /// Whether a thread failed.
     pub failed: bool,
 }
 
-/// Checks flags, CPUs and credentials as a start would, without starting.
+/// Checks flags, CPUs, credentials and the journal as a start would, without starting.
 pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     options.check()?;
     let cpus = reactor_cpus(options, &allowed_cpus())?;
     check_forwarder_cpus(options, &allowed_cpus())?;
     queue_share(options, cpus.len())?;
+    segment_bytes(options, cpus.len())?;
+    check_journal(&options.journal.journal_dir)?;
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
     match files.load() {
@@ -125,6 +142,7 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
     let cpus = reactor_cpus(options, &allowed_cpus())?;
     check_forwarder_cpus(options, &allowed_cpus())?;
     let share = queue_share(options, cpus.len())?;
+    let segment_bytes = segment_bytes(options, cpus.len())?;
     let connections_max = connections_max(options)?;
     let (files, credentials) = load_credentials(options)?;
     fs::create_dir_all(&options.data_dir).map_err(|error| data_dir_error(&options.data_dir, error))?;
@@ -132,75 +150,129 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
         Some(id) => id.clone(),
         None => kept_node_id(&options.data_dir)?,
     };
+    let has_broker = !options.broker.amqp_url.is_empty();
+    let rejection_codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let metrics: Vec<Arc<CoreMetrics>> = cpus.iter().map(|_| Arc::default()).collect();
+    let mut journal = Journal::open(options, segment_bytes, &metrics, rejection_codes.clone())?;
+    let books = Arc::new(Books {
+        cores: metrics.clone(),
+        ledger: journal.ledger.clone(),
+        earlier: std::mem::take(&mut journal.earlier),
+        rejection_codes,
+    });
 
     let forwarder_metrics = Arc::<ForwarderMetrics>::default();
-    let cores: Vec<(Arc<CoreMetrics>, Arc<CoreLog>)> = cpus.iter().map(|_| Default::default()).collect();
-    let health =
-        Arc::new(Health::new(cores.iter().map(|(m, _)| m.clone()).collect(), forwarder_metrics.clone()));
+    let needs_broker = options.ack == AckLevel::Confirmed;
+    let health = Arc::new(Health::new(metrics.clone(), forwarder_metrics.clone(), needs_broker));
     let bell = Bell::default();
     let (ended_in, ended) = unbounded_channel();
-    let mut node_threads = Threads { doorbells: Vec::new(), reactors: cpus.len(), ended, forwarder: true };
+    let mut node_threads =
+        Threads { doorbells: Vec::new(), reactors: cpus.len(), ended, forwarder: has_broker };
     let mut listen = options.listen.clone();
-    let mut outlets = Vec::new();
-    let (up_in, up) = std::sync::mpsc::channel();
+    let mut sources: Vec<Source> = journal.left.iter().cloned().map(Source::left).collect();
+    let mut logs = Vec::new();
+    let mut reactors = Vec::new();
     let connections = Arc::new(AtomicUsize::new(0));
-    for (core, cpu) in cpus.iter().enumerate() {
+    for (core, metrics) in metrics.iter().enumerate() {
         let core = CoreId(u16::try_from(core).expect("reactors are bounded by a u16"));
-        let (metrics, log) = cores[core.index()].clone();
+        let marks = Arc::<CoreLog>::default();
+        let appender = journal.begin(core, marks.clone())?;
         let doorbell =
             Doorbell::new().map_err(|error| NodeError::System { what: "making an eventfd", error })?;
-        let limits = QueueLimits { bytes_max: share, batches_max: QUEUE_BATCHES_MAX };
-        let (inlet, outlet) = queue(core, limits, log, bell.clone(), doorbell.clone());
-        outlets.push(outlet);
+        let (inlet, outlet) =
+            queue(queue_limits(share, has_broker), marks.clone(), bell.clone(), doorbell.clone());
+        sources.push(Source::live(appender.log().clone(), outlet));
+        logs.push(marks);
         node_threads.doorbells.push(doorbell.clone());
         let service = Service::new(
-            service_options(options, share),
+            service_options(options, record_bytes_max(segment_bytes)),
             credentials.clone(),
             health.clone(),
             metrics.clone(),
         );
-        let parts = ReactorParts {
+        reactors.push(ReactorParts {
             listeners: open_listeners(&mut listen)?,
             service,
+            appender,
             inlet,
             doorbell,
             health: health.clone(),
-            metrics,
+            metrics: metrics.clone(),
             connections: connections.clone(),
-        };
-        spawn_reactor(
-            core,
-            *cpu,
-            parts,
-            reactor_options(options, connections_max),
-            up_in.clone(),
-            ended_in.clone(),
-        )?;
+        });
+    }
+    let ledger = journal.ledger.clone();
+    let (keeping, gauges) = journal.keep()?;
+    let (up_in, up) = std::sync::mpsc::channel();
+    for ((core, cpu), parts) in cpus.iter().enumerate().zip(reactors) {
+        let core = CoreId(u16::try_from(core).expect("reactors are bounded by a u16"));
+        let options = reactor_options(options, connections_max);
+        spawn_reactor(core, *cpu, parts, options, up_in.clone(), ended_in.clone())?;
     }
     drop(up_in);
     // Every reactor says whether it has its CPU and its ring; the first that has not ends the start.
     for outcome in up {
         outcome?;
     }
-    let make_forwarder = {
-        let (options, parking) = (forwarder_options(options, &node), Parking::new(&options.data_dir));
+    if has_broker {
+        let (options_, parking) = (forwarder_options(options, &node), Parking::new(&options.data_dir));
         let metrics = forwarder_metrics.clone();
-        || Forwarder::new(options, outlets, parking, bell, metrics)
-    };
-    spawn_forwarder(options.broker.forwarder_cpus.clone(), make_forwarder, ended_in)?;
+        let make = move || Forwarder::new(options_, sources, parking, bell, ledger, metrics);
+        spawn_forwarder(options.broker.forwarder_cpus.clone(), make, ended_in)?;
+    }
 
     let operator = Arc::new(Operator {
-        health: health.clone(),
-        cores,
+        health,
+        books,
         forwarder: forwarder_metrics,
-        rejection_codes: Code::ALL.iter().map(|code| code.as_str()).collect(),
+        journal: gauges,
         started: clock::monotonic(),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| NodeError::System { what: "starting the operators' runtime", error })?;
-    runtime.block_on(operate(options, &node, &listen, operator, credentials, files, node_threads))
+    let failed = runtime.block_on(operate(
+        options,
+        &node,
+        &listen,
+        operator.clone(),
+        credentials,
+        files,
+        node_threads,
+    ))?;
+    keeping.finish();
+    Ok(report(&operator.books.balance(), &logs, failed))
+}
+
+/// The bounds of a core's queue; none of it where nobody takes anything out.
+fn queue_limits(share: usize, has_broker: bool) -> QueueLimits {
+    QueueLimits {
+        bytes_max: if has_broker { share } else { 0 },
+        told_bytes_max: if has_broker { share / TOLD_PART } else { 0 },
+        batches_max: QUEUE_BATCHES_MAX,
+    }
+}
+
+/// The ledger's last line.
+fn report(balance: &Balance, logs: &[Arc<CoreLog>], failed: bool) -> Stopped {
+    let Balance { received, accepted, settled, pending, .. } = balance;
+    let SettledEvents { confirmed, parked } = settled;
+    let at_risk: u64 = logs.iter().map(|log| log.unkept()).sum();
+    if at_risk > 0 {
+        error!(
+            received,
+            accepted,
+            confirmed,
+            parked,
+            pending,
+            at_risk,
+            "stopped with accepted events at risk: no broker has confirmed them, and they are not in the journal"
+        );
+    } else {
+        info!(received, accepted, confirmed, parked, pending, "stopped");
+    }
+    Stopped { at_risk, failed }
 }
 
 fn load_credentials(options: &ServeOptions) -> Result<(CredentialsFiles, Arc<SharedCredentials>), NodeError> {

@@ -10,20 +10,20 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::NodeError;
 use super::threads::Ended;
-use super::{NodeError, Stopped};
 use crate::admin::{self, Operator};
 use crate::auth::{CredentialsFiles, FileError, SharedCredentials};
 use crate::config::ServeOptions;
-use crate::handoff::{CoreLog, Doorbell};
-use crate::telemetry::{CoreMetrics, Health, Phase};
+use crate::handoff::Doorbell;
+use crate::telemetry::{Health, Phase};
 
 /// How often the credentials are looked at: a change is seen well within a second.
 const CREDENTIALS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long reactors may take to cut their connections once time is up.
 const CUT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The main thread: operators' listener, signals, credentials; then the stop.
+/// The main thread: operators' listener, signals, credentials; then the stop. Returns whether something failed.
 pub(super) async fn operate(
     options: &ServeOptions,
     node: &str,
@@ -32,7 +32,7 @@ pub(super) async fn operate(
     credentials: Arc<SharedCredentials>,
     files: CredentialsFiles,
     mut threads: Threads,
-) -> Result<Stopped, NodeError> {
+) -> Result<bool, NodeError> {
     let signal_error = |error| NodeError::System { what: "listening to signals", error };
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(signal_error)?,
@@ -72,7 +72,7 @@ pub(super) async fn operate(
     let stopped = stopped | cut(&operator.health, &mut threads).await;
     watch.abort();
     admin.abort();
-    Ok(report(&operator, stopped))
+    Ok(stopped)
 }
 
 /// The stop, step by step; returns whether a thread failed.
@@ -88,7 +88,7 @@ async fn drain(options: &ServeOptions, health: &Health, threads: &mut Threads) -
         warn!("the drain timeout is over: cutting the connections that are left");
         failed |= cut(health, threads).await;
     }
-    // Even after a cut, what was accepted last has a moment to be confirmed.
+    // Even after a cut, what was accepted last has a moment to be confirmed. What is not stays in the journal.
     let deadline = deadline.max(Instant::now() + CUT_TIMEOUT);
     failed | threads.wait(deadline, |threads| !threads.forwarder).await
 }
@@ -102,28 +102,6 @@ async fn cut(health: &Health, threads: &mut Threads) -> bool {
     threads.ring();
     let failed = threads.wait(Instant::now() + CUT_TIMEOUT, |threads| threads.reactors == 0).await;
     failed || threads.reactors > 0
-}
-
-/// The ledger's last line.
-fn report(operator: &Operator, failed: bool) -> Stopped {
-    let sum =
-        |of: fn(&CoreMetrics, &CoreLog) -> u64| operator.cores.iter().map(|(m, l)| of(m, l)).sum::<u64>();
-    let (received, accepted) = (sum(|m, _| m.received.value()), sum(|m, _| m.accepted.value()));
-    let (pending, parked) = (sum(|_, l| l.pending()), sum(|_, l| l.parked()));
-    let confirmed = sum(|_, l| l.settled().0) - parked;
-    if pending > 0 {
-        error!(
-            received,
-            accepted,
-            confirmed,
-            parked,
-            pending,
-            "stopped with accepted events at risk: no broker has confirmed them"
-        );
-    } else {
-        info!(received, accepted, confirmed, parked, pending, "stopped");
-    }
-    Stopped { at_risk: pending, failed }
 }
 
 struct Signals {

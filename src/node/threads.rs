@@ -11,11 +11,12 @@ use rustix::net::getsockname;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::NodeError;
-use super::plan::random_hex;
 use crate::api::ServiceOptions;
 use crate::config::{ConfigError, CpuList, ServeOptions};
-use crate::forward::{Forwarder, ForwarderOptions, PublishOptions, SessionOptions, TrackerOptions};
-use crate::handoff::CoreId;
+use crate::forward::{
+    DispatchOptions, Forwarder, ForwarderOptions, PublishOptions, SessionOptions, TrackerOptions,
+};
+use crate::journal::CoreId;
 use crate::reactor::{Reactor, ReactorOptions, ReactorParts};
 use crate::uring::{Ring, RingOptions, Socket, listen, pin_thread};
 
@@ -72,12 +73,13 @@ pub(super) fn spawn_forwarder(
     spawned.map(drop).map_err(|error| NodeError::System { what: "starting the forwarder's thread", error })
 }
 
-pub(super) fn service_options(options: &ServeOptions, share: usize) -> ServiceOptions {
+pub(super) fn service_options(options: &ServeOptions, record_bytes_max: usize) -> ServiceOptions {
     ServiceOptions {
         body_bytes_max: options.limits.max_body,
         batch_body_bytes_max: options.limits.max_batch_body,
-        record_bytes_max: share,
+        record_bytes_max,
         ack: options.ack,
+        has_broker: !options.broker.amqp_url.is_empty(),
         token_lifetime: options.credentials.token_lifetime,
     }
 }
@@ -88,6 +90,7 @@ pub(super) fn reactor_options(options: &ServeOptions, connections_max: usize) ->
         head_timeout: options.limits.head_timeout,
         body_timeout: options.limits.body_timeout,
         idle_timeout: options.limits.idle_timeout,
+        ack: options.ack,
         ack_timeout: options.ack_timeout,
         connections_max,
     }
@@ -106,15 +109,16 @@ pub(super) fn forwarder_options(options: &ServeOptions, node: &str) -> Forwarder
                 routing_key: broker.routing_key.clone(),
                 declare: !broker.no_declare,
                 node: node.to_owned(),
-                log_epoch: random_hex(4),
             },
         },
-        tracker: TrackerOptions {
-            window_max: broker.confirm_window,
-            confirm_timeout: broker.confirm_timeout,
+        dispatch: DispatchOptions {
+            tracker: TrackerOptions {
+                window_max: broker.confirm_window,
+                confirm_timeout: broker.confirm_timeout,
+            },
+            message_bytes_target: broker.batch_bytes,
+            linger: broker.batch_linger,
         },
-        message_bytes_target: broker.batch_bytes,
-        linger: broker.batch_linger,
     }
 }
 

@@ -1,11 +1,12 @@
 //! One core's loop: accept, receive, decide, commit, answer.
 //!
-//! A [`Reactor`] owns its listeners, its connections, its timers and its end of the queue, and shares nothing that it writes on the way of an
+//! A [`Reactor`] owns its listeners, its connections, its timers, its journal and its end of the queue, and shares nothing that it writes on the way of an
 //! event. It runs at its own pace, turn by turn, never in reaction to a single completion:
 //!
 //! 1. `turn`: hand over what was submitted, take what completed, read the clocks once;
 //! 2. feed received bytes to their connections; accepted events gather in the turn's batch;
-//! 3. `commit`: one push of the batch to the forwarder. Only then are its answers made: if the push fails, every event of the turn gets 503;
+//! 3. `commit`: one append of the batch to the journal, one push to the forwarder. Only then are its answers made: if the append fails, every
+//!    event of the turn gets 503;
 //! 4. release the answers whose watermark was reached, and those whose time is up;
 //! 5. `advance` each connection that was touched: one coalesced send, re-arm, linger, join, free.
 //!

@@ -17,9 +17,11 @@ use super::timers::{Entry, Wheel};
 use super::waiters::Waiters;
 use crate::api::{Moment, Service};
 use crate::clock::{ms, us};
+use crate::config::AckLevel;
 use crate::event::TurnBatch;
 use crate::handoff::{Doorbell, Inlet};
 use crate::http::HeadLimits;
+use crate::journal::Appender;
 use crate::telemetry::{self, CoreMetrics, Health};
 use crate::uring::{Completion, Driver, How, Operation, Socket, Token};
 
@@ -43,6 +45,8 @@ pub struct ReactorOptions {
     pub body_timeout: Duration,
     /// Without a request, or without progress of an answer.
     pub idle_timeout: Duration,
+    /// The level that releases a 202, if the request asks for no stronger one.
+    pub ack: AckLevel,
     /// How long a 202 may wait for its level.
     pub ack_timeout: Duration,
     /// Open connections of the node.
@@ -56,6 +60,8 @@ pub struct ReactorParts {
     pub listeners: Vec<Socket>,
     /// Judges requests.
     pub service: Service,
+    /// Its journal.
+    pub appender: Appender,
     /// Its end of the queue.
     pub inlet: Inlet,
     /// Wakes it.
@@ -86,6 +92,7 @@ pub struct Reactor<D> {
     listeners: Listeners,
     wheel: Wheel,
     waiters: Waiters,
+    appender: Appender,
     inlet: Inlet,
     doorbell: Doorbell,
     health: Arc<Health>,
@@ -127,6 +134,7 @@ impl<D: Driver> Reactor<D> {
             listeners: Listeners::new(parts.listeners),
             wheel: Wheel::new(ms(moment.now)),
             waiters: Waiters::default(),
+            appender: parts.appender,
             inlet: parts.inlet,
             doorbell: parts.doorbell,
             health: parts.health,
@@ -178,7 +186,8 @@ impl<D: Driver> Reactor<D> {
         self.desk.moment = Moment { now: self.driver.now(), wall: self.driver.wall() };
         self.pen.advance(self.desk.moment.wall.as_secs());
         self.desk.service.refresh();
-        self.desk.batch.begin(self.inlet.room());
+        self.mend();
+        self.desk.batch.begin(self.room());
 
         let mut resumable = std::mem::take(&mut self.resumable);
         for slot in resumable.drain(..) {
@@ -198,6 +207,7 @@ impl<D: Driver> Reactor<D> {
         self.expire();
         self.commit();
         self.release();
+        self.sync();
         let mut touched = std::mem::take(&mut self.touched);
         for slot in touched.drain(..) {
             self.advance(slot);
@@ -208,9 +218,21 @@ impl<D: Driver> Reactor<D> {
             self.listeners.advance(&mut self.driver, self.desk.moment.now);
         }
         self.observe();
-        let is_finished =
-            self.phase >= telemetry::Phase::Closing && self.listeners.is_closed() && self.table.open() == 0;
+        let is_kept = self.appender.is_synced() || self.phase == telemetry::Phase::Cutting;
+        let is_finished = self.has_no_clients() && is_kept;
         Ok(if is_finished { Turned::Finished } else { Turned::Goes })
+    }
+
+    /// Whether there are no connections, and will be none.
+    fn has_no_clients(&self) -> bool {
+        self.phase >= telemetry::Phase::Closing && self.listeners.is_closed() && self.table.open() == 0
+    }
+
+    /// How many bytes of records can be taken over in a turn.
+    fn room(&self) -> usize {
+        // At `queued`, the queue is enough.
+        let queue = if self.options.ack == AckLevel::Queued { self.inlet.room() } else { 0 };
+        self.appender.room().max(queue)
     }
 
     /// How long the next turn may wait for a completion.
@@ -218,7 +240,13 @@ impl<D: Driver> Reactor<D> {
         if !self.resumable.is_empty() || self.listeners.is_closing() {
             return Duration::ZERO;
         }
-        let next_ms = self.wheel.next_ms().min(self.waiters.next_ms()).min(self.listeners.next_ms());
+        let sources = [
+            &self.wheel.next_ms(),
+            &self.waiters.next_ms(),
+            &self.listeners.next_ms(),
+            &self.appender.next_ms(),
+        ];
+        let next_ms = *sources.into_iter().min().expect("four of them");
         let now_ms = ms(self.desk.moment.now);
         SLEEP_MAX.min(Duration::from_millis(next_ms.saturating_sub(now_ms)))
     }
@@ -273,6 +301,10 @@ impl<D: Driver> Reactor<D> {
                 Life::Open | Life::Flushing if connection.send_deadline_ms <= now_ms => {
                     stop(&mut self.driver, connection);
                 }
+                // Not its fault: it is not being read.
+                Life::Open if connection.phase() != Phase::Idle && !connection.wants_bytes() => {
+                    connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.body);
+                }
                 Life::Open if connection.phase() != Phase::Idle && connection.stalled.is_empty() => {
                     connection.handle_timeout(&mut self.desk);
                 }
@@ -297,8 +329,9 @@ impl<D: Driver> Reactor<D> {
         let now_ms = ms(moment.now);
         self.metrics.turned_ms.set(now_ms);
         self.metrics.connections.set(self.table.open() as u64);
+        self.metrics.journal_failing.set(self.appender.is_failing().into());
         self.metrics.queue_batches.set(self.inlet.batches() as u64);
-        if self.desk.service.has_room(self.inlet.room()) {
+        if self.desk.service.has_room(self.room()) {
             self.metrics.refusing_since_ms.set(0);
         } else {
             self.metrics.refused_last_ms.set(now_ms);

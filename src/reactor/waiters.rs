@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::config::AckLevel;
-use crate::handoff::Offset;
+use crate::journal::Offset;
 
 /// One 202 that waits: the events `[end - events, end)` of the log, and where its answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

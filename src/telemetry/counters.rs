@@ -1,6 +1,11 @@
 //! Counters, gauges and the latency histogram.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
 
 /// Status codes that a node answers with; the `code` label of `forebay_requests_total`.
 pub const STATUSES: [u16; 17] =
@@ -81,6 +86,31 @@ impl Default for Rejections {
     }
 }
 
+/// What one reactor counts of one app.
+#[derive(Debug, Default)]
+pub struct AppCounters {
+    /// Events taken over.
+    pub accepted: Counter,
+    /// Events refused.
+    pub rejected: Counter,
+}
+
+/// What one reactor counts, by app. Locked when an app is met for the first time, and to show it all.
+#[derive(Debug, Default)]
+pub struct Apps(Mutex<HashMap<Uuid, Arc<AppCounters>>>);
+
+impl Apps {
+    /// The counters of an app; keep them, to count without a lock.
+    pub fn of(&self, app: Uuid) -> Arc<AppCounters> {
+        self.0.lock().entry(app).or_default().clone()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<(Uuid, Arc<AppCounters>)> {
+        self.0.lock().iter().map(|(app, counters)| (*app, counters.clone())).collect()
+    }
+}
+
 /// What one reactor counts. Aligned so that no other core's writes share its cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -89,10 +119,10 @@ pub struct CoreMetrics {
     requests: [Counter; STATUSES.len()],
     /// Refused events by `api::Code`.
     rejected: Rejections,
-    /// Events whose verdict is known.
-    pub received: Counter,
-    /// Events handed to the forwarder.
+    /// Events taken over.
     pub accepted: Counter,
+    /// The same and more, by app.
+    pub apps: Apps,
     /// From the turn that had the whole request to the answer being made.
     pub request_seconds: Latencies,
     /// Open connections.
@@ -107,6 +137,8 @@ pub struct CoreMetrics {
     pub refusing_since_ms: Gauge,
     /// When there last was no room, likewise.
     pub refused_last_ms: Gauge,
+    /// 1 while the journal's disk fails.
+    pub journal_failing: Gauge,
 }
 
 impl CoreMetrics {
@@ -124,7 +156,6 @@ impl CoreMetrics {
 
     /// Counts refused events; `code` is the index of an `api::Code`.
     pub fn count_rejected(&self, code: usize, events: u64) {
-        self.received.add(events);
         self.rejected.0[code].add(events);
     }
 

@@ -40,10 +40,12 @@ pub enum Unhealthy {
     Starting,
     /// The node is stopping.
     Draining,
-    /// The broker is away or blocks publishers, and nothing but the queue could take events.
+    /// The broker is away or blocks publishers, and every answer waits for its confirms.
     BrokerAway,
-    /// The queue has been full.
+    /// There has been no room for new events.
     Overloaded,
+    /// The journal's disk fails.
+    JournalFailed,
     /// A reactor hangs.
     ReactorStuck,
 }
@@ -56,6 +58,7 @@ impl Unhealthy {
             Self::Draining => "draining",
             Self::BrokerAway => "broker_away",
             Self::Overloaded => "overloaded",
+            Self::JournalFailed => "journal_failed",
             Self::ReactorStuck => "reactor_stuck",
         }
     }
@@ -81,16 +84,18 @@ pub struct Health {
     was_overloaded: AtomicBool,
     cores: Vec<Arc<CoreMetrics>>,
     forwarder: Arc<ForwarderMetrics>,
+    needs_broker: bool,
 }
 
 impl Health {
-    /// Of a node that is starting.
-    pub fn new(cores: Vec<Arc<CoreMetrics>>, forwarder: Arc<ForwarderMetrics>) -> Self {
+    /// Of a node that is starting; `needs_broker` if no answer is given without one.
+    pub fn new(cores: Vec<Arc<CoreMetrics>>, forwarder: Arc<ForwarderMetrics>, needs_broker: bool) -> Self {
         Self {
             phase: AtomicU8::new(Phase::Starting as u8),
             was_overloaded: AtomicBool::new(false),
             cores,
             forwarder,
+            needs_broker,
         }
     }
 
@@ -125,7 +130,7 @@ impl Health {
             Phase::Draining | Phase::Closing | Phase::Cutting => return Err(Unhealthy::Draining),
         }
         self.live(now_ms)?;
-        if self.forwarder.broker_up.value() == 0 {
+        if self.needs_broker && self.forwarder.broker_up.value() == 0 {
             if self.forwarder.connects.value() == 0 {
                 return Err(Unhealthy::Starting);
             }
@@ -133,7 +138,12 @@ impl Health {
                 return Err(Unhealthy::BrokerAway);
             }
         }
-        if self.is_overloaded(now_ms) { Err(Unhealthy::Overloaded) } else { Ok(()) }
+        let is_failing = self.cores.iter().any(|core| core.journal_failing.value() > 0);
+        match self.is_overloaded(now_ms) {
+            true if is_failing => Err(Unhealthy::JournalFailed),
+            true => Err(Unhealthy::Overloaded),
+            false => Ok(()),
+        }
     }
 
     fn is_overloaded(&self, now_ms: u64) -> bool {
@@ -158,7 +168,7 @@ mod tests {
 
     fn node() -> (Health, Arc<CoreMetrics>, Arc<ForwarderMetrics>) {
         let (core, forwarder) = (Arc::<CoreMetrics>::default(), Arc::<ForwarderMetrics>::default());
-        let health = Health::new(vec![core.clone()], forwarder.clone());
+        let health = Health::new(vec![core.clone()], forwarder.clone(), true);
         forwarder.broker_up.set(1);
         forwarder.connects.add(1);
         health.enter(Phase::Serving);
@@ -174,19 +184,22 @@ mod tests {
         health.enter(Phase::Serving);
         assert_eq!((health.ready(0), health.phase()), (Err(Unhealthy::Draining), Phase::Draining));
         assert_eq!(health.live(0), Ok(()), "a draining node lives");
-        let starting = Health::new(vec![], Arc::default());
+        let starting = Health::new(vec![], Arc::default(), true);
         assert_eq!(starting.ready(0), Err(Unhealthy::Starting));
         starting.enter(Phase::Serving);
         assert_eq!(starting.ready(0), Err(Unhealthy::Starting), "no broker was reached yet");
     }
 
     #[test]
-    fn a_short_absence_of_the_broker_is_bridged_by_the_queue() {
+    fn only_a_node_that_waits_for_confirms_needs_its_broker() {
         let (health, _, forwarder) = node();
         forwarder.broker_up.set(0);
         forwarder.broker_changed_ms.set(10_000);
         assert_eq!(health.ready(12_000), Ok(()));
         assert_eq!(health.ready(12_001), Err(Unhealthy::BrokerAway));
+        let buffered = Health::new(vec![], forwarder, false);
+        buffered.enter(Phase::Serving);
+        assert_eq!(buffered.ready(12_001), Ok(()));
     }
 
     #[test]
@@ -197,6 +210,9 @@ mod tests {
         assert_eq!(health.ready(3_000), Ok(()));
         core.refused_last_ms.set(3_001);
         assert_eq!(health.ready(3_001), Err(Unhealthy::Overloaded));
+        core.journal_failing.set(1);
+        assert_eq!(health.ready(3_001), Err(Unhealthy::JournalFailed));
+        core.journal_failing.set(0);
         core.refusing_since_ms.set(0);
         assert_eq!(health.ready(5_001), Err(Unhealthy::Overloaded));
         assert_eq!(health.ready(5_002), Ok(()));

@@ -3,11 +3,13 @@
 //! Nothing here is contended: a reactor writes only its own [`CoreMetrics`], the forwarder only
 //! [`ForwarderMetrics`]. An increment is a load and a store, no locked instruction.
 
+mod books;
 mod counters;
 mod health;
 mod prometheus;
 
-pub use counters::{CoreMetrics, Counter, ForwarderMetrics, Gauge, Latencies, STATUSES};
+pub use books::{AppBalance, Balance, Books, Earlier};
+pub use counters::{AppCounters, CoreMetrics, Counter, ForwarderMetrics, Gauge, Latencies, STATUSES};
 pub use health::{
     Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,
 };

@@ -2,14 +2,20 @@
 
 use std::fmt::Write;
 
-use super::{CoreMetrics, ForwarderMetrics, Latencies};
-use crate::handoff::CoreLog;
+use super::{AppBalance, Balance, CoreMetrics, ForwarderMetrics, Latencies};
+
+/// Apps with lines of their own; the rest counts as `other`.
+const APPS_MAX: usize = 50;
 
 /// Everything that a scrape shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Scrape<'a> {
-    /// Each core's counters and log.
-    pub cores: &'a [(&'a CoreMetrics, &'a CoreLog)],
+    /// Each core's counters.
+    pub cores: &'a [&'a CoreMetrics],
+    /// The ledger.
+    pub balance: &'a Balance,
+    /// Bytes that the journal has on the disk.
+    pub journal_bytes: u64,
     /// What the forwarder counts.
     pub forwarder: &'a ForwarderMetrics,
     /// The names of the refusal codes, by index.
@@ -21,50 +27,42 @@ pub struct Scrape<'a> {
 /// Renders the page.
 pub fn render(scrape: &Scrape<'_>) -> String {
     let mut page = Page(String::with_capacity(8 << 10));
-    let cores = scrape.cores;
-    let sum = |of: fn(&CoreMetrics, &CoreLog) -> u64| cores.iter().map(|(m, l)| of(m, l)).sum::<u64>();
+    let (cores, balance) = (scrape.cores, scrape.balance);
+    let sum = |of: fn(&CoreMetrics) -> u64| cores.iter().map(|core| of(core)).sum::<u64>();
 
     page.family("forebay_requests_total", "counter", "Answers by HTTP status.");
     for status in super::STATUSES {
         let count: u64 =
-            cores.iter().flat_map(|(m, _)| m.requests()).filter(|(s, _)| *s == status).map(|(_, c)| c).sum();
+            cores.iter().flat_map(|core| core.requests()).filter(|(s, _)| *s == status).map(|(_, c)| c).sum();
         page.line("forebay_requests_total", &format!("{{code=\"{status}\"}}"), count);
     }
     page.single(
         "forebay_events_received_total",
         "counter",
         "Events whose verdict is known.",
-        sum(|m, _| m.received.value()),
+        balance.received,
     );
-    page.single(
-        "forebay_events_accepted_total",
-        "counter",
-        "Events taken over.",
-        sum(|m, _| m.accepted.value()),
-    );
+    page.single("forebay_events_accepted_total", "counter", "Events taken over.", balance.accepted);
     page.family("forebay_events_rejected_total", "counter", "Events refused, by code.");
-    for (index, code) in scrape.rejection_codes.iter().enumerate() {
-        let count: u64 = cores.iter().map(|(m, _)| m.rejected(index)).sum();
+    for (code, count) in scrape.rejection_codes.iter().zip(&balance.rejected) {
         page.line("forebay_events_rejected_total", &format!("{{code=\"{code}\"}}"), count);
     }
-    let confirmed = sum(|_, l| {
-        let parked = l.parked();
-        l.settled().0.saturating_sub(parked)
-    });
-    page.single("forebay_events_confirmed_total", "counter", "Events confirmed by the broker.", confirmed);
+    page.single(
+        "forebay_events_confirmed_total",
+        "counter",
+        "Events confirmed by the broker.",
+        balance.settled.confirmed,
+    );
     page.single(
         "forebay_events_parked_total",
         "counter",
         "Events that no broker would take, set aside.",
-        sum(|_, l| l.parked()),
+        balance.settled.parked,
     );
-    page.single(
-        "forebay_events_pending",
-        "gauge",
-        "Events accepted and not yet confirmed.",
-        sum(|_, l| l.pending()),
-    );
-    page.single("forebay_connections", "gauge", "Open connections.", sum(|m, _| m.connections.value()));
+    page.single("forebay_events_pending", "gauge", "Events accepted and not yet confirmed.", balance.pending);
+    app_events(&mut page, balance);
+    page.single("forebay_journal_bytes", "gauge", "Bytes of the journal's segments.", scrape.journal_bytes);
+    page.single("forebay_connections", "gauge", "Open connections.", sum(|core| core.connections.value()));
 
     page.family(
         "forebay_request_seconds",
@@ -73,13 +71,13 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     );
     let mut below = 0;
     for index in 0..Latencies::BUCKETS {
-        below += cores.iter().map(|(m, _)| m.request_seconds.values().0[index]).sum::<u64>();
+        below += cores.iter().map(|core| core.request_seconds.values().0[index]).sum::<u64>();
         let bound = seconds(Latencies::bound_us(index));
         page.line("forebay_request_seconds_bucket", &format!("{{le=\"{bound}\"}}"), below);
     }
-    below += sum(|m, _| m.request_seconds.values().1);
+    below += sum(|core| core.request_seconds.values().1);
     page.line("forebay_request_seconds_bucket", "{le=\"+Inf\"}", below);
-    page.line("forebay_request_seconds_sum", "", seconds(sum(|m, _| m.request_seconds.values().2)));
+    page.line("forebay_request_seconds_sum", "", seconds(sum(|core| core.request_seconds.values().2)));
     page.line("forebay_request_seconds_count", "", below);
 
     let forwarder = scrape.forwarder;
@@ -127,7 +125,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     );
 
     page.family("forebay_queue_batches", "gauge", "Batches between a reactor and the forwarder.");
-    for (core, (metrics, _)) in cores.iter().enumerate() {
+    for (core, metrics) in cores.iter().enumerate() {
         page.line("forebay_queue_batches", &format!("{{core=\"{core}\"}}"), metrics.queue_batches.value());
     }
     page.family(
@@ -135,12 +133,38 @@ pub fn render(scrape: &Scrape<'_>) -> String {
         "gauge",
         "Share of the time that a reactor did not wait, over the last second.",
     );
-    for (core, (metrics, _)) in cores.iter().enumerate() {
+    for (core, metrics) in cores.iter().enumerate() {
         let ratio = ratio_of_permille(metrics.busy_permille.value());
         page.line("forebay_reactor_busy_ratio", &format!("{{core=\"{core}\"}}"), ratio);
     }
     page.single("forebay_uptime_seconds", "gauge", "Time since the node started.", scrape.uptime_seconds);
     page.0
+}
+
+/// The ledger by app: the largest have lines of their own.
+fn app_events(page: &mut Page, balance: &Balance) {
+    page.family("forebay_app_events_total", "counter", "Events of an app, by what became of them.");
+    let mut apps: Vec<_> = balance.apps.iter().collect();
+    apps.sort_by_key(|(_, app)| std::cmp::Reverse(app.accepted + app.rejected));
+    let (own, rest) = apps.split_at(apps.len().min(APPS_MAX));
+    let mut other = AppBalance::default();
+    for (_, app) in rest {
+        other.accepted += app.accepted;
+        other.rejected += app.rejected;
+        other.settled.add(app.settled);
+    }
+    let own = own.iter().map(|(id, app)| (id.to_string(), **app));
+    for (name, app) in own.chain((!rest.is_empty()).then(|| ("other".to_owned(), other))) {
+        for (outcome, count) in [
+            ("accepted", app.accepted),
+            ("rejected", app.rejected),
+            ("confirmed", app.settled.confirmed),
+            ("parked", app.settled.parked),
+        ] {
+            let labels = format!("{{app=\"{name}\",outcome=\"{outcome}\"}}");
+            page.line("forebay_app_events_total", &labels, count);
+        }
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "sums of microseconds stay far below 2^53")]
@@ -173,22 +197,33 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handoff::Offset;
+    use crate::journal::SettledEvents;
+    use uuid::Uuid;
 
     #[test]
     fn the_ledger_shows_and_the_histogram_is_cumulative() {
-        let (metrics, log) = (CoreMetrics::default(), CoreLog::default());
-        metrics.received.add(9);
-        metrics.accepted.add(8);
-        metrics.count_rejected(1, 1);
+        let metrics = CoreMetrics::default();
         metrics.request_seconds.record(10, 5);
         metrics.request_seconds.record(20, 3);
-        log.set_queued(Offset(8));
-        log.set_read(Offset(8));
-        log.set_published(Offset(8));
-        log.set_settled(Offset(6), 1);
+        let settled = SettledEvents { confirmed: 5, parked: 1 };
+        let app = |n| {
+            (
+                Uuid::from_u128(n),
+                AppBalance { accepted: 100 - u64::try_from(n).expect("small"), ..AppBalance::default() },
+            )
+        };
+        let balance = Balance {
+            received: 10,
+            accepted: 8,
+            rejected: vec![0, 2],
+            settled,
+            pending: 2,
+            apps: (0..52).map(app).collect(),
+        };
         let page = render(&Scrape {
-            cores: &[(&metrics, &log)],
+            cores: &[&metrics],
+            balance: &balance,
+            journal_bytes: 4096,
             forwarder: &ForwarderMetrics::default(),
             rejection_codes: &["a", "b"],
             uptime_seconds: 1.5,
@@ -196,10 +231,13 @@ mod tests {
         for line in [
             "forebay_events_received_total 10",
             "forebay_events_accepted_total 8",
-            "forebay_events_rejected_total{code=\"b\"} 1",
+            "forebay_events_rejected_total{code=\"b\"} 2",
             "forebay_events_confirmed_total 5",
             "forebay_events_parked_total 1",
             "forebay_events_pending 2",
+            "forebay_app_events_total{app=\"00000000-0000-0000-0000-000000000001\",outcome=\"accepted\"} 99",
+            "forebay_app_events_total{app=\"other\",outcome=\"accepted\"} 99",
+            "forebay_journal_bytes 4096",
             "forebay_request_seconds_bucket{le=\"0.000016\"} 5",
             "forebay_request_seconds_bucket{le=\"0.000032\"} 8",
             "forebay_request_seconds_bucket{le=\"+Inf\"} 8",

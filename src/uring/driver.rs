@@ -1,5 +1,6 @@
 //! The seam between the reactor and whatever turns the wheel.
 
+use std::io::IoSlice;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub enum Operation {
     CancelReceive,
     /// Close the descriptor. Nothing else may be in flight on it.
     Close(Socket),
+    /// Bring what was written to the file onto the disk (`fdatasync`). One at a time; the file stays open until it is handed over.
+    Sync(RawFd),
     /// Tell each time the eventfd is readable (multishot).
     Watch(RawFd),
 }
@@ -99,6 +102,11 @@ pub enum Completion {
     Closed {
         /// The connection's token.
         token: Token,
+    },
+    /// From [`Operation::Sync`].
+    Synced {
+        /// Whether it is there. After a failure, nobody knows what is.
+        result: Result<(), Errno>,
     },
     /// From [`Operation::Watch`].
     Woken {
@@ -163,6 +171,12 @@ pub trait Driver {
 
     /// Ends a loan.
     fn give_back(&mut self, lease: Lease);
+
+    /// Writes `parts` to a position of a file, at once: into the page cache. Returns how many bytes were taken.
+    ///
+    /// # Errors
+    /// Whatever the disk says; the caller gives that place of the file up.
+    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno>;
 
     /// Shuts a connection down, at once; it never blocks.
     fn shutdown(&mut self, socket: Socket, how: How);

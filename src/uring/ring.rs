@@ -1,5 +1,6 @@
 //! The real driver.
 
+use std::io::IoSlice;
 use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
@@ -163,6 +164,7 @@ impl Ring {
                 Some(Completion::Sent { token: send.token, result, bytes: send.bytes, start: send.start })
             }
             Kind::Close => Some(Completion::Closed { token }),
+            Kind::Sync => Some(Completion::Synced { result: result.map(drop) }),
             Kind::Watch => Some(Completion::Woken { token, more }),
             Kind::Cancel => None,
         }
@@ -215,6 +217,10 @@ impl Driver for Ring {
             Operation::CancelAccept => (Kind::Cancel, token, cancel(Kind::Accept, token)),
             Operation::CancelReceive => (Kind::Cancel, token, cancel(Kind::Receive, token)),
             Operation::Close(socket) => (Kind::Close, token, opcode::Close::new(Fd(socket.0)).build()),
+            Operation::Sync(file) => {
+                let flags = io_uring::types::FsyncFlags::DATASYNC;
+                (Kind::Sync, token, opcode::Fsync::new(Fd(file)).flags(flags).build())
+            }
             Operation::Watch(descriptor) => {
                 let readable = u32::from(libc::POLLIN.cast_unsigned());
                 (Kind::Watch, token, opcode::PollAdd::new(Fd(descriptor), readable).multi(true).build())
@@ -243,6 +249,13 @@ impl Driver for Ring {
 
     fn give_back(&mut self, lease: Lease) {
         self.buffers.give_back(lease.buffer);
+    }
+
+    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        assert!(file >= 0, "an open file");
+        // SAFETY: not -1 (asserted), and the caller holds the file open during the call.
+        let file = unsafe { BorrowedFd::borrow_raw(file) };
+        rustix::io::retry_on_intr(|| rustix::io::pwritev(file, parts, at))
     }
 
     fn shutdown(&mut self, socket: Socket, how: How) {
@@ -303,9 +316,11 @@ enum Kind {
     Close,
     Watch,
     Cancel,
+    Sync,
 }
 
-const KINDS: [Kind; 6] = [Kind::Accept, Kind::Receive, Kind::Send, Kind::Close, Kind::Watch, Kind::Cancel];
+const KINDS: [Kind; 7] =
+    [Kind::Accept, Kind::Receive, Kind::Send, Kind::Close, Kind::Watch, Kind::Cancel, Kind::Sync];
 
 fn pack(kind: Kind, token: Token) -> u64 {
     debug_assert!(token.generation < 1 << Token::GENERATION_BITS);

@@ -19,7 +19,7 @@ fn an_event_arrives_in_its_envelope_byte_for_byte() {
     let id = answer.id();
     assert_eq!(&id[14..15], "7", "UUID v7");
     assert_eq!(answer.field("X-Request-Id"), Some("request-7"));
-    assert_eq!(answer.field("Forebay-Ack"), Some("queued"));
+    assert_eq!(answer.field("Forebay-Ack"), Some("written"));
 
     let delivered = node.queue.take(1).remove(0);
     assert_eq!(delivered.data, body, "byte for byte");

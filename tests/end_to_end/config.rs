@@ -16,9 +16,8 @@ fn a_configuration_that_cannot_work_ends_with_78_and_names_its_flag() {
     let amqp = ["--amqp-url", "amqp://127.0.0.1:1/%2f"];
     let none: [&str; 0] = [];
     for (broker, flags, expected) in [
-        (&none[..], &[][..], "--amqp-url is missing"),
-        (&amqp, &["--ack", "written"], "--ack written needs the journal"),
-        (&amqp, &["--ack", "synced"], "--ack synced needs the journal"),
+        (&none[..], &["--ack", "confirmed"][..], "--ack confirmed needs a broker"),
+        (&none, &["--journal-max", "1MiB"], "--journal-max 1048576"),
         (&amqp, &["--token-lifetime", "25m", "--max-connections", "99999999"], "--max-connections 99999999"),
         (&amqp, &["--token-lifetime", "1441m"], "--token-lifetime"),
         (&amqp, &["--cpus", "4096"], "--cpus 4096"),

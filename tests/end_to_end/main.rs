@@ -7,6 +7,7 @@ mod broker_loss;
 mod config;
 mod connections;
 mod credentials;
+mod journal;
 mod load;
 mod overload;
 mod refusals;

@@ -1,4 +1,4 @@
-//! A queue that is full refuses, says when to come back, and is told to the balancer; memory stays bounded.
+//! A journal that is full refuses, says when to come back, and is told to the balancer; memory stays bounded.
 
 use crate::support::{Answer, Broker, Http, Node, await_true};
 
@@ -14,11 +14,11 @@ fn post_until_refused(http: &mut Http, token: &str, body: &str) -> (usize, Answe
 }
 
 #[test]
-fn a_full_queue_refuses_with_retry_after_and_readiness_until_there_is_room() {
+fn a_full_journal_refuses_with_retry_after_and_readiness_until_there_is_room() {
     let exclusive = Broker::exclusive();
     let broker = exclusive.broker;
     let flags =
-        ["--reactors", "1", "--queue-max", "1MiB", "--amqp-heartbeat", "600s", "--confirm-window", "2"];
+        ["--reactors", "1", "--journal-max", "4MiB", "--amqp-heartbeat", "600s", "--confirm-window", "2"];
     let node = Node::start_on(&broker.url(), &flags);
     let app = node.app("demo");
     let token = node.token(&app);
@@ -30,7 +30,7 @@ fn a_full_queue_refuses_with_retry_after_and_readiness_until_there_is_room() {
     assert_eq!(refused.json()["retryable"], true);
     let retry_after: u32 = refused.field("Retry-After").expect("a time").parse().expect("an integer");
     assert!(retry_after >= 1);
-    assert!(accepted >= 15, "{accepted} events of 50 KB before the queue of 1 MiB was full");
+    assert!(accepted >= 60, "{accepted} events of 50 KB before the journal of 4 MiB was full");
     await_true("readiness says so", || node.readyz().status == 503);
     assert_eq!(node.readyz().json()["reason"], "overloaded");
     assert_eq!(http.event(&token, &body).status, 503, "still");
@@ -46,8 +46,8 @@ fn a_full_queue_refuses_with_retry_after_and_readiness_until_there_is_room() {
 }
 
 #[test]
-fn a_batch_that_not_even_an_empty_queue_could_hold_is_too_large_and_not_to_be_tried_again() {
-    let node = Node::start(&["--reactors", "1", "--queue-max", "320KiB"]);
+fn a_batch_that_no_segment_could_hold_is_too_large_and_not_to_be_tried_again() {
+    let node = Node::start(&["--reactors", "1", "--journal-max", "1200KiB"]);
     let app = node.app("demo");
     let token = node.token(&app);
     let authorization = format!("Bearer {token}");

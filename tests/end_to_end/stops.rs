@@ -74,7 +74,7 @@ fn a_request_in_flight_is_finished() {
 #[test]
 fn events_that_no_broker_has_confirmed_are_at_risk_and_counted() {
     let exclusive = Broker::exclusive();
-    let mut node = Node::start_on(&exclusive.broker.url(), &["--drain-timeout", "1s"]);
+    let mut node = Node::start_on(&exclusive.broker.url(), &["--drain-timeout", "1s", "--ack", "queued"]);
     let app = node.app("demo");
     let token = node.token(&app);
     exclusive.broker.pause();

@@ -7,14 +7,16 @@ use std::os::fd::IntoRawFd;
 use std::time::Duration;
 
 use forebay::clock;
+use forebay::journal::FileSystem;
 use forebay::reactor::{Reactor, Turned};
 use forebay::telemetry::Phase;
 use forebay::uring::{Ring, RingOptions, Socket};
 use uuid::Uuid;
 
 use crate::clients::read;
+use crate::driver::Dice;
 use crate::scenarios::CALM;
-use crate::world::{Plan, World, parts};
+use crate::world::{Clock, Plan, World, parts};
 
 const PLAN: Plan = Plan { clients: 0, ..CALM };
 
@@ -90,7 +92,9 @@ fn on_the_simulated_driver() -> Vec<String> {
 fn on_the_ring() -> Vec<String> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
-    let parts = parts(&PLAN, Socket(listener.into_raw_fd()), clock::wall());
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Clock { wall: clock::wall(), now_ms: clock::ms(clock::monotonic()) };
+    let parts = parts(&PLAN, Socket(listener.into_raw_fd()), clock, &FileSystem, folder.path(), Dice(1));
     let (health, doorbell) = (parts.reactor.health.clone(), parts.reactor.doorbell.clone());
     health.enter(Phase::Serving);
     doorbell.ring();
@@ -119,7 +123,7 @@ fn on_the_ring() -> Vec<String> {
     while reactor.turn().expect("no fatal error") == Turned::Goes {
         assert!(clock::monotonic() < deadline, "it stops");
     }
-    drop(parts.outlet);
+    drop(parts.dispatch);
     said(&down)
 }
 

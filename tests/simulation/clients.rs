@@ -2,6 +2,7 @@
 
 use std::os::fd::RawFd;
 
+use forebay::config::AckLevel;
 use uuid::Uuid;
 
 use crate::driver::{Dice, SimDriver, Wire};
@@ -10,9 +11,9 @@ use crate::driver::{Dice, SimDriver, Wire};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     /// 202 with this id, or 503 because there was no room.
-    Accepted { id: Uuid, confirmed: bool },
+    Accepted { id: Uuid, level: AckLevel },
     /// A batch: 202 with these ids, or 503.
-    Batch { ids: Vec<Uuid> },
+    Batch { ids: Vec<Uuid>, level: AckLevel },
     /// This status, with the request's id echoed.
     Refused { status: u16 },
     /// A probe.
@@ -60,11 +61,11 @@ pub(crate) struct Client {
 
 impl Client {
     /// Makes a client with requests numbered from `first`.
-    pub(crate) fn new(first: u64, dice: &mut Dice, token: &str) -> Self {
+    pub(crate) fn new(first: u64, dice: &mut Dice, token: &str, least: AckLevel) -> Self {
         let count = 1 + dice.below(40);
         let mut requests = Vec::new();
         for number in (first..).take(count) {
-            let request = Request::new(number, dice, token);
+            let request = Request::new(number, dice, token, least);
             let is_last = request.is_last;
             requests.push(request);
             if is_last {
@@ -124,9 +125,11 @@ impl Client {
         self.descriptor.is_some_and(|descriptor| driver.wires[&descriptor].closed)
     }
 
-    /// Checks the answers: in order, one a request, each as it should be. Returns what was accepted, and whether it was told to be confirmed.
-    pub(crate) fn check(&self, driver: &SimDriver, is_cut: bool) -> Vec<(Uuid, bool)> {
-        let wire = &driver.wires[&self.descriptor.expect("every client was accepted")];
+    /// Checks the answers: in order, one a request, each as it should be. Returns what was accepted, and at which level.
+    pub(crate) fn check(&self, driver: &SimDriver, is_cut: bool) -> Vec<(Uuid, AckLevel)> {
+        let Some(wire) = self.descriptor.and_then(|descriptor| driver.wires.get(&descriptor)) else {
+            return Vec::new();
+        };
         let answers = read(&wire.down);
         assert!(answers.len() <= self.requests.len(), "more answers than requests");
         let mut accepted = Vec::new();
@@ -141,7 +144,7 @@ impl Client {
 }
 
 impl Request {
-    fn new(number: u64, dice: &mut Dice, token: &str) -> Self {
+    fn new(number: u64, dice: &mut Dice, token: &str, least: AckLevel) -> Self {
         let id = Uuid::from_u128(u128::from(number) << 64 | 0x4000_8000_0000_0000_0000);
         let padding = "x".repeat(match dice.below(10) {
             0 => dice.below(30_000),
@@ -169,6 +172,12 @@ impl Request {
             }
         };
         let is_chunked = dice.happens(200);
+        let asked = dice.happens(400).then(|| AckLevel::ALL[dice.below(AckLevel::ALL.len())]);
+        let level = asked.map_or(least, |asked| asked.max(least));
+        let bearer = match asked {
+            Some(asked) => format!("{bearer}Forebay-Ack: {asked}\r\n"),
+            None => bearer,
+        };
         let (text, expected) = match dice.below(12) {
             0 => {
                 let broken = &good[..good.len() - 1];
@@ -189,23 +198,28 @@ impl Request {
                 let ids = [0, 2].map(|index| forebay::event::item_id(id, index)).to_vec();
                 (
                     post("/v1/events/batch", &format!("{fields}{bearer}"), &batch, is_chunked),
-                    Expected::Batch { ids },
+                    Expected::Batch { ids, level },
                 )
-            }
-            6 | 7 => {
-                let fields = format!("{fields}{bearer}Forebay-Ack: confirmed\r\n");
-                (post("/v1/events", &fields, &good, is_chunked), Expected::Accepted { id, confirmed: true })
             }
             _ => {
                 let fields = format!("{fields}{bearer}");
-                (post("/v1/events", &fields, &good, is_chunked), Expected::Accepted { id, confirmed: false })
+                (post("/v1/events", &fields, &good, is_chunked), Expected::Accepted { id, level })
             }
         };
         Self { number, bytes: text.into_bytes(), expected, is_last }
     }
 
+    /// The events that it may bring.
+    pub(crate) fn ids(&self) -> Vec<Uuid> {
+        match &self.expected {
+            Expected::Accepted { id, .. } => vec![*id],
+            Expected::Batch { ids, .. } => ids.clone(),
+            Expected::Refused { .. } | Expected::Probe => Vec::new(),
+        }
+    }
+
     /// Checks an answer; returns what it says was accepted.
-    fn check(&self, answer: &Answer) -> Vec<(Uuid, bool)> {
+    fn check(&self, answer: &Answer) -> Vec<(Uuid, AckLevel)> {
         if !matches!(self.expected, Expected::Probe) {
             let echoed = answer.head.contains(&format!("X-Request-Id: {}\r\n", self.number));
             assert!(
@@ -220,22 +234,23 @@ impl Request {
             Expected::Accepted { .. } | Expected::Batch { .. } | Expected::Refused { status: 400 }
                 if answer.status == 503 =>
             {
-                let is_known =
-                    answer.body.contains("\"overloaded\"") || answer.body.contains("\"ack_timeout\"");
+                let is_known = ["\"overloaded\"", "\"ack_timeout\"", "\"journal_failed\""]
+                    .iter()
+                    .any(|code| answer.body.contains(code));
                 assert!(is_known && answer.head.contains("Retry-After: "), "{answer:?}");
             }
             Expected::Refused { status } => assert_eq!(answer.status, *status, "{answer:?}"),
-            Expected::Accepted { id, confirmed } => {
+            Expected::Accepted { id, level } => {
                 assert_eq!((answer.status, &answer.body), (202, &format!(r#"{{"id":"{id}"}}"#)));
-                assert_eq!(answer.head.contains("Forebay-Ack: confirmed"), *confirmed);
-                return vec![(*id, *confirmed)];
+                assert!(answer.head.contains(&format!("Forebay-Ack: {level}\r\n")), "{level}: {answer:?}");
+                return vec![(*id, *level)];
             }
-            Expected::Batch { ids } => {
+            Expected::Batch { ids, level } => {
                 assert_eq!(answer.status, 202, "{answer:?}");
                 let body: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
                 let said: Vec<Uuid> = serde_json::from_value(body["ids"].clone()).expect("ids");
                 assert_eq!((&said, body["rejected"][0]["index"].as_u64()), (ids, Some(1)));
-                return ids.iter().map(|id| (*id, false)).collect();
+                return ids.iter().map(|id| (*id, *level)).collect();
             }
         }
         Vec::new()

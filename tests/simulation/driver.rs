@@ -1,12 +1,15 @@
 //! A driver without a kernel.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::IoSlice;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
 use forebay::handoff::Doorbell;
 use forebay::uring::{Completion, Driver, How, Lease, Operation, Received, Socket, Token};
 use rustix::io::Errno;
+
+use crate::disk::SimDisk;
 
 /// The listener's descriptor; connections count up from behind it.
 pub(crate) const LISTENER: Socket = Socket(3);
@@ -52,6 +55,8 @@ pub(crate) struct Faults {
     pub(crate) no_descriptor: usize,
     /// A completion is held back.
     pub(crate) late: usize,
+    /// A sync takes up to a second.
+    pub(crate) slow_sync: usize,
 }
 
 /// Which errno an operation gets that is made to fail.
@@ -94,6 +99,14 @@ struct Sending {
     not_before: Duration,
 }
 
+/// A sync on its way: what it is to bring to the disk.
+#[derive(Debug)]
+struct Syncing {
+    inode: usize,
+    sectors: BTreeSet<usize>,
+    not_before: Duration,
+}
+
 /// The simulated kernel.
 #[derive(Debug)]
 pub(crate) struct SimDriver {
@@ -108,7 +121,7 @@ pub(crate) struct SimDriver {
     pub(crate) operations: usize,
     /// Longest sleep: while clients have things to do, time must not run away.
     pub(crate) sleep_max: Duration,
-    now: Duration,
+    pub(crate) now: Duration,
     next_descriptor: RawFd,
     accepting: Option<Token>,
     accept_cancelled: bool,
@@ -120,19 +133,22 @@ pub(crate) struct SimDriver {
     send_errors: Vec<(Sending, Errno)>,
     closing: Vec<(Token, RawFd)>,
     watching: Option<Token>,
+    syncing: Option<Syncing>,
+    disk: SimDisk,
     doorbell: Doorbell,
     buffers: Vec<Vec<u8>>,
     free: Vec<u16>,
 }
 
 impl SimDriver {
-    /// A driver with `buffers` receive buffers of `buffer_bytes`, woken by `doorbell`.
+    /// A driver with `buffers` receive buffers of `buffer_bytes`, woken by `doorbell`, that writes to `disk`.
     pub(crate) fn new(
         seed: u64,
         faults: Faults,
         buffers: u16,
         buffer_bytes: usize,
         doorbell: Doorbell,
+        disk: SimDisk,
     ) -> Self {
         Self {
             dice: Dice(seed),
@@ -153,6 +169,8 @@ impl SimDriver {
             send_errors: Vec::new(),
             closing: Vec::new(),
             watching: None,
+            syncing: None,
+            disk,
             doorbell,
             sleep_max: Duration::MAX,
             buffers: vec![vec![0; buffer_bytes]; buffers.into()],
@@ -175,9 +193,9 @@ impl SimDriver {
         self.listener_open
     }
 
-    /// The wall clock at the start.
-    pub(crate) fn wall_start() -> Duration {
-        WALL + Duration::from_secs(1000)
+    /// The wall clock at a moment of the monotonic one.
+    pub(crate) fn wall_at(now: Duration) -> Duration {
+        WALL + now
     }
 
     fn is_late(&mut self, not_before: Duration) -> bool {
@@ -301,6 +319,14 @@ impl SimDriver {
         }
     }
 
+    fn sync(&mut self, completions: &mut Vec<Completion>) {
+        if let Some(Syncing { inode, sectors, .. }) =
+            self.syncing.take_if(|syncing| syncing.not_before <= self.now)
+        {
+            completions.push(Completion::Synced { result: self.disk.end_sync(inode, &sectors) });
+        }
+    }
+
     fn watch(&mut self, completions: &mut Vec<Completion>) {
         if let Some(token) = self.watching
             && self.doorbell.is_rung()
@@ -381,6 +407,14 @@ impl Driver for SimDriver {
                 }
             }
             (Operation::Close(socket), _) => self.closing.push((token, socket.0)),
+            (Operation::Sync(file), _) => {
+                assert!(self.syncing.is_none(), "one sync at a time");
+                let (inode, sectors) = self.disk.begin_sync(file);
+                let slow =
+                    if self.dice.happens(self.faults.slow_sync) { self.dice.below(1000) as u64 } else { 0 };
+                self.syncing =
+                    Some(Syncing { inode, sectors, not_before: not_before + Duration::from_millis(slow) });
+            }
             (Operation::Watch(_), _) => {
                 assert!(self.watching.is_none(), "one watch at a time");
                 self.watching = Some(token);
@@ -393,10 +427,12 @@ impl Driver for SimDriver {
         self.accept(completions);
         self.receive(completions);
         self.send(completions);
+        self.sync(completions);
         self.watch(completions);
         self.close(completions);
         // A turn with work takes a little time; one without sleeps, unless something was only held back.
-        let is_held_back = self.in_flight() > self.receiving.len()
+        let is_held_back = self.syncing.is_some()
+            || self.in_flight() > self.receiving.len()
             || self.receiving.values().any(|r| r.is_cancelled || r.not_before > self.now);
         self.now += match () {
             () if completions.len() > before => Duration::from_micros(20),
@@ -417,6 +453,10 @@ impl Driver for SimDriver {
         // What was lent is the kernel's again: whoever still reads it reads garbage.
         self.buffers[usize::from(buffer)].fill(0xdd);
         self.free.push(buffer);
+    }
+
+    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        self.disk.write(file, at, parts)
     }
 
     fn shutdown(&mut self, socket: Socket, how: How) {

@@ -3,7 +3,10 @@
 //! A failing seed prints itself; `SIMULATION_SEED=n cargo test --test simulation` runs it again, `SIMULATION_SEEDS=n` runs more of them.
 
 mod both;
+mod broker;
 mod clients;
+mod crashes;
+mod disk;
 mod driver;
 mod patience;
 mod scenarios;

@@ -208,9 +208,9 @@ fn a_level_that_is_not_reached_in_time_says_what_was() {
     assert!(
         answer.status == 503
             && answer.body.contains("ack_timeout")
-            && answer.body.contains(r#""level":"queued","id":""#)
+            && answer.body.contains(r#""level":"synced","id":""#)
     );
-    assert!(answer.head.contains("Forebay-Ack: queued"), "{answer:?}");
+    assert!(answer.head.contains("Forebay-Ack: synced"), "{answer:?}");
     assert_eq!(world.metrics.accepted.value(), 1, "it stays accepted");
     // The connection goes on.
     let request = post(&world, "", "{}");

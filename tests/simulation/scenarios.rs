@@ -1,8 +1,11 @@
 //! What is simulated.
 
+use forebay::config::AckLevel;
 use forebay::uring::Operation;
 use rustix::io::Errno;
 
+use crate::broker::BrokerFaults;
+use crate::disk::DiskFaults;
 use crate::driver::{Dice, Faults};
 use crate::world::{Plan, World};
 
@@ -16,11 +19,17 @@ pub(crate) const CALM: Plan = Plan {
         reset: 0,
         no_descriptor: 0,
         late: 0,
+        slow_sync: 0,
     },
+    disk: DiskFaults { write: 0, sync: 0, make: 0 },
+    broker: BrokerFaults { nack: 0, returned: 0, lost: 0, silent: 0, poison: 20 },
     clients: 6,
     buffers: 8,
     buffer_bytes: 4096,
+    ack: AckLevel::Queued,
     queue_bytes: 1 << 20,
+    segment_bytes: 200 << 10,
+    journal_bytes: 4 << 20,
     connections_max: 100,
     cut_after: None,
     forwarder: 500,
@@ -36,10 +45,15 @@ fn seeds(usual: u64) -> std::ops::Range<u64> {
 }
 
 /// Runs `plan` for each seed; the seed of a failure is told.
-fn simulate(usual: u64, plan: impl Fn(u64) -> Plan) {
+pub(crate) fn simulate(usual: u64, plan: impl Fn(u64) -> Plan) {
+    each_seed(usual, |seed| World::new(plan(seed)).run());
+}
+
+/// Runs something for each seed; the seed of a failure is told.
+pub(crate) fn each_seed(usual: u64, run: impl Fn(u64)) {
     for seed in seeds(usual) {
         let tell = TellSeed(seed);
-        World::new(plan(seed)).run();
+        run(seed);
         std::mem::forget(tell);
     }
 }
@@ -89,7 +103,14 @@ fn descriptors_that_run_out_pause_the_accept() {
 
 #[test]
 fn a_full_queue_refuses_and_drops_nothing() {
-    simulate(150, |seed| Plan { seed, queue_bytes: 150 << 10, forwarder: 20, clients: 12, ..CALM });
+    simulate(150, |seed| Plan {
+        seed,
+        queue_bytes: 150 << 10,
+        journal_bytes: 400 << 10,
+        forwarder: 20,
+        clients: 12,
+        ..CALM
+    });
 }
 
 #[test]
@@ -111,6 +132,7 @@ fn everything_at_once() {
             reset: permille(20),
             no_descriptor: permille(500),
             late: permille(500),
+            slow_sync: permille(500),
         };
         let clients = 1 + dice.below(15);
         let buffers = 1 << dice.below(4);

@@ -36,6 +36,7 @@ impl<D: Driver> Reactor<D> {
                     self.listeners.handle_room();
                 }
             }
+            Completion::Synced { result } => self.appender.handle_synced(result, ms(self.desk.moment.now)),
             Completion::Woken { more, .. } => {
                 self.doorbell.answer();
                 self.is_watching = more;

@@ -1,16 +1,34 @@
-//! The end of a turn: its events go to the forwarder, its answers to the clients.
+//! The end of a turn: its events go to the journal and the forwarder, its answers to the clients.
 
+use std::io::IoSlice;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
-use super::{Reactor, schedule, stop, touch};
+use bytes::Bytes;
+use rustix::io::Errno;
+
+use super::{NOBODY, Reactor, schedule, stop, touch};
+use crate::api::Code;
 use crate::clock::{ms, us};
 use crate::config::AckLevel;
+use crate::handoff::Batch;
+use crate::journal::format::BatchHead;
+use crate::journal::{AppendError, SegmentWriter};
 use crate::reactor::connection::{Awaiting, Life};
 use crate::reactor::waiters::Waiter;
 use crate::uring::{Driver, How, Operation, Token};
 
 /// How long a connection lingers for the sake of its last answer.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// The driver, as the journal sees it.
+struct Writer<'a, D>(&'a mut D);
+
+impl<D: Driver> SegmentWriter for Writer<'_, D> {
+    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        self.0.write(file, at, parts)
+    }
+}
 
 impl<D: Driver> Reactor<D> {
     /// Hands the turn's events over, and only then decides on their answers.
@@ -19,22 +37,30 @@ impl<D: Driver> Reactor<D> {
         if events == 0 {
             return;
         }
-        let mut end = self.inlet.next();
-        let is_pushed = self.inlet.push(events, records);
-        if is_pushed {
-            self.metrics.received.add(events.into());
+        let mut end = self.appender.log().marks().appended();
+        let mut awaiting = std::mem::take(&mut self.desk.awaiting);
+        let is_queued_enough = awaiting.iter().all(|awaiting| awaiting.level == AckLevel::Queued);
+        let outcome = if is_queued_enough && self.push(events, &records) {
+            Ok(())
+        } else {
+            self.append(events, records)
+        };
+        if outcome.is_ok() {
             self.metrics.accepted.add(events.into());
         }
         let moment = self.desk.moment;
-        let mut awaiting = std::mem::take(&mut self.desk.awaiting);
         for Awaiting { slot, generation, number, events, level } in awaiting.drain(..) {
             end = end.plus(events.into());
             // Its connection may have died in the same turn; its events have not.
             let Some(connection) = self.table.find(Token { slot, generation }) else { continue };
-            if !is_pushed {
+            if let Err(error) = outcome {
                 let service = &mut self.desk.service;
-                connection.answers.refuse(number, |accepted| service.overloaded(accepted, moment));
-            } else if level == AckLevel::Queued {
+                let code = match error {
+                    AppendError::Full => Code::Overloaded,
+                    AppendError::Failed => Code::JournalFailed,
+                };
+                connection.answers.refuse(number, |accepted| service.not_taken_over(accepted, code, moment));
+            } else if level <= AckLevel::Written {
                 connection.answers.grant(number);
                 self.answered += 1;
             } else {
@@ -47,6 +73,47 @@ impl<D: Driver> Reactor<D> {
         self.desk.awaiting = awaiting;
     }
 
+    /// Hands the turn's events over through the queue alone, if it has room.
+    fn push(&mut self, events: u32, records: &Bytes) -> bool {
+        let is_pushed = self.inlet.push(events, records.clone());
+        if is_pushed {
+            let marks = self.appender.log().marks();
+            let end = marks.appended();
+            marks.set_written(end);
+            if self.appender.is_synced() {
+                marks.set_synced(end);
+            }
+        }
+        is_pushed
+    }
+
+    /// Writes the turn's events to the journal, and tells the forwarder of them.
+    fn append(&mut self, events: u32, records: Bytes) -> Result<(), AppendError> {
+        let first = self.appender.log().marks().appended();
+        let head = BatchHead { first, events };
+        let now_ms = ms(self.desk.moment.now);
+        self.appender.append(&mut Writer(&mut self.driver), head, records.clone(), now_ms)?;
+        let marks = self.appender.log().marks();
+        marks.set_appended(head.end());
+        marks.set_written(head.end());
+        self.inlet.tell(Batch { first, events, records });
+        Ok(())
+    }
+
+    /// Makes good what the disk has failed, if it works again.
+    pub(super) fn mend(&mut self) {
+        self.appender.recover(&mut Writer(&mut self.driver), ms(self.desk.moment.now));
+        self.desk.service.set_journal_failing(self.appender.is_failing());
+    }
+
+    /// Begins a sync if one is due. Last in the turn: until the driver has it, the file must stay.
+    pub(super) fn sync(&mut self) {
+        let is_awaited = self.waiters.is_waiting(AckLevel::Synced) || self.has_no_clients();
+        if let Some(file) = self.appender.poll_sync(is_awaited, ms(self.desk.moment.now)) {
+            self.driver.submit(NOBODY, Operation::Sync(file));
+        }
+    }
+
     /// Releases the answers whose level was reached, and those whose time is up.
     pub(super) fn release(&mut self) {
         if self.waiters.next_ms() == u64::MAX {
@@ -55,18 +122,17 @@ impl<D: Driver> Reactor<D> {
         }
         let is_waiting = self.waiters.is_waiting(AckLevel::Confirmed);
         let settled = self.inlet.look(is_waiting);
-        let now_us = us(self.desk.moment.now);
+        // What the broker has confirmed survives more than a power cut, and what was parked is on the disk too.
+        let synced = self.appender.log().marks().synced().max(settled);
+        while let Some(waiter) = self.waiters.pop_reached(AckLevel::Synced, synced) {
+            self.grant_waiter(waiter);
+        }
         while let Some(waiter) = self.waiters.pop_reached(AckLevel::Confirmed, settled) {
             if self.inlet.is_parked(waiter.end, waiter.events) {
                 // It never will be confirmed: its app may as well know now.
                 self.refuse_waiter(waiter);
-                continue;
-            }
-            self.metrics.request_seconds.record(now_us - waiter.since_us, 1);
-            let token = Token { slot: waiter.slot, generation: waiter.generation };
-            if let Some(connection) = self.table.find(token) {
-                connection.answers.grant(waiter.number);
-                touch(&mut self.touched, connection);
+            } else {
+                self.grant_waiter(waiter);
             }
         }
         while let Some(waiter) = self.waiters.pop_expired(ms(self.desk.moment.now)) {
@@ -77,14 +143,24 @@ impl<D: Driver> Reactor<D> {
         }
     }
 
+    fn grant_waiter(&mut self, waiter: Waiter) {
+        self.metrics.request_seconds.record(us(self.desk.moment.now) - waiter.since_us, 1);
+        let token = Token { slot: waiter.slot, generation: waiter.generation };
+        if let Some(connection) = self.table.find(token) {
+            connection.answers.grant(waiter.number);
+            touch(&mut self.touched, connection);
+        }
+    }
+
     /// The level was not reached: in time, or ever, because no broker would take the event.
     fn refuse_waiter(&mut self, waiter: Waiter) {
         let token = Token { slot: waiter.slot, generation: waiter.generation };
         let Some(connection) = self.table.find(token) else { return };
+        // Whoever waits asked for more than `written`, and the write has returned.
+        let is_synced = waiter.end <= self.appender.log().marks().synced();
+        let reached = if is_synced { AckLevel::Synced } else { AckLevel::Written };
         let (service, moment) = (&mut self.desk.service, self.desk.moment);
-        connection
-            .answers
-            .refuse(waiter.number, |accepted| service.ack_timeout(accepted, AckLevel::Queued, moment));
+        connection.answers.refuse(waiter.number, |accepted| service.ack_timeout(accepted, reached, moment));
         touch(&mut self.touched, connection);
     }
 

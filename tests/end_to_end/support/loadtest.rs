@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -29,27 +30,33 @@ impl Loadtest<'_> {
 
     /// Starts a run.
     pub(crate) fn start(&self, flags: &[&str]) -> Running {
-        let report = self.node.folder.path().join(format!("report-{}.json", flags.len()));
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let report = self.node.folder.path().join(format!("report-{run}.json"));
         let mut command = Command::new(binary());
         command.args(["run", "--quiet", "--target", &format!("http://{}", self.node.address)]);
         command.args(["--api-key", &self.app.api_key, "--secret", &self.app.secret]);
-        command.arg("--ids").arg(self.ids()).arg("--json").arg(&report).args(flags);
+        std::fs::create_dir_all(self.ids()).expect("a folder");
+        command.arg("--ids").arg(self.ids().join(run.to_string())).arg("--json").arg(&report).args(flags);
         let child =
             command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("the load tester runs");
         Running { child, report }
     }
 
-    /// Drains the queue and compares.
+    /// Drains the queue and compares it with the 202s of all runs.
     pub(crate) fn verify(&self) -> Value {
         let mut command = Command::new(binary());
         command.args(["verify", "--json", "--patience", "2s", "--amqp-url", &self.node.queue.url]);
-        command.args(["--queue", &self.node.queue.name, "--ids"]).arg(self.ids());
+        command.args(["--queue", &self.node.queue.name]);
+        for entry in std::fs::read_dir(self.ids()).expect("the ids") {
+            command.arg("--ids").arg(entry.expect("an entry").path());
+        }
         let Output { stdout, stderr, .. } = command.output().expect("the load tester runs");
         serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&stderr)))
     }
 
     fn ids(&self) -> PathBuf {
-        self.node.folder.path().join("ids.txt")
+        self.node.folder.path().join("ids")
     }
 }
 

@@ -19,9 +19,17 @@ pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) queue: Queue,
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Arc<TempDir>,
     child: Child,
     lines: Lines,
+    /// Another node has its queue now.
+    has_heir: bool,
+}
+
+/// The name of a node's exchange and queue.
+fn new_name() -> String {
+    static NODES: AtomicU32 = AtomicU32::new(0);
+    format!("e2e.{}.{}", std::process::id(), NODES.fetch_add(1, Ordering::Relaxed))
 }
 
 /// What a node says, line by line.
@@ -64,14 +72,41 @@ impl Node {
     pub(crate) fn start_on(url: &str, flags: &[&str]) -> Self {
         let node = Self::spawn(url, flags, &[]);
         await_true("the node is ready", || node.readyz().status == 200);
+        await_true("the node has its broker", || node.metric("forebay_broker_up") == 1);
+        node
+    }
+
+    /// A node without a broker that is ready to take events.
+    pub(crate) fn alone(flags: &[&str]) -> Self {
+        let node =
+            Self::launch(Arc::new(tempfile::tempdir().expect("a folder")), new_name(), None, flags, &[]);
+        await_true("the node is ready", || node.readyz().status == 200);
         node
     }
 
     /// A node that may never become ready.
     pub(crate) fn spawn(url: &str, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        static NODES: AtomicU32 = AtomicU32::new(0);
-        let folder = tempfile::tempdir().expect("a folder");
-        let name = format!("e2e.{}.{}", std::process::id(), NODES.fetch_add(1, Ordering::Relaxed));
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        Self::launch(folder, new_name(), Some(url), flags, environment)
+    }
+
+    /// Another life of a node that has ended: the same folder, exchange and queue.
+    pub(crate) fn again(mut self, url: Option<&str>, flags: &[&str]) -> Self {
+        self.kill();
+        let (folder, name) = (self.folder.clone(), self.queue.name.clone());
+        self.has_heir = true;
+        let node = Self::launch(folder, name, url, flags, &[]);
+        await_true("the node is ready", || node.readyz().status == 200);
+        node
+    }
+
+    fn launch(
+        folder: Arc<TempDir>,
+        name: String,
+        url: Option<&str>,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut command = forebay(&[
             "--log-format",
             "json",
@@ -80,13 +115,12 @@ impl Node {
             "127.0.0.1:0",
             "--admin-listen",
             "127.0.0.1:0",
-            "--amqp-url",
-            url,
             "--exchange",
             &name,
             "--queue",
             &name,
         ]);
+        command.args(url.iter().flat_map(|url| ["--amqp-url", url]));
         // Where a flag of the test may say otherwise.
         command.env("FOREBAY_DRAIN_DELAY", "0ms");
         command.args(flags).envs(environment.iter().copied());
@@ -105,8 +139,22 @@ impl Node {
             lines.find("ready")
         });
         let address = |name: &str| ready[name].as_str().expect("an address").parse().expect("an address");
-        let queue = Queue { url: url.to_owned(), name };
-        Self { address: address("listen"), admin: address("admin"), queue, folder, child, lines }
+        let queue = Queue { url: url.unwrap_or_default().to_owned(), name };
+        Self {
+            address: address("listen"),
+            admin: address("admin"),
+            queue,
+            folder,
+            child,
+            lines,
+            has_heir: false,
+        }
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// A new connection to the public listener.
@@ -224,7 +272,7 @@ impl Drop for Node {
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!("the node said: {:#?}", self.lines.all());
-        } else {
+        } else if !self.has_heir && !self.queue.url.is_empty() {
             self.queue.delete();
         }
     }

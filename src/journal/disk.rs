@@ -1,0 +1,250 @@
+//! What the journal needs of a file system, off the way of an event. Tests bring one that tears, forgets and refuses.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::appender::SegmentFile;
+use super::format::HEADER_BYTES;
+
+/// Zeros are written in pieces of this size.
+const ZERO_BYTES: usize = 1 << 20;
+
+/// Files and folders. Whatever makes, replaces or wipes something returns only when that survives a power cut.
+pub trait Disk {
+    /// Makes a folder, with those above it that are missing.
+    fn make_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a folder, in order; none if it does not exist.
+    fn names(&self, path: &Path) -> io::Result<Vec<String>>;
+
+    /// Makes a file of zeros that are really there, and opens it.
+    fn make_segment(&self, path: &Path, bytes: usize) -> io::Result<SegmentFile>;
+
+    /// Wipes the header of a segment, so that nothing in it counts any more, and opens it.
+    fn reuse_segment(&self, path: &Path) -> io::Result<SegmentFile>;
+
+    /// Reads a file from `at` on into `buffer`, up to `most` bytes.
+    fn read(&self, path: &Path, at: u64, most: usize, buffer: &mut Vec<u8>) -> io::Result<()>;
+
+    /// The size of a file.
+    fn bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Puts a file in the place of another, whole or not at all.
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+
+    /// Gives a file another name in the same file system.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty folder.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The real one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileSystem;
+
+impl Disk for FileSystem {
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        sync_folder_of(path)
+    }
+
+    fn names(&self, path: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            // A name that is no UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn make_segment(&self, path: &Path, bytes: usize) -> io::Result<SegmentFile> {
+        let made = make_zeros(path, bytes);
+        if made.is_err() {
+            // A part of a segment is of no use and takes room. If this fails too, the first error is the one to tell.
+            let _ = fs::remove_file(path);
+        }
+        Ok(Box::new(made?))
+    }
+
+    fn reuse_segment(&self, path: &Path) -> io::Result<SegmentFile> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.write_all_at(&[0; HEADER_BYTES], 0)?;
+        file.sync_all()?;
+        Ok(Box::new(file))
+    }
+
+    fn read(&self, path: &Path, at: u64, most: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.clear();
+        let file = File::open(path)?;
+        let left = file.metadata()?.len().saturating_sub(at);
+        let most = most.min(usize::try_from(left).unwrap_or(usize::MAX));
+        buffer.resize(most, 0);
+        let mut filled = 0;
+        while filled < most {
+            match file.read_at(&mut buffer[filled..], at + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.truncate(filled);
+        Ok(())
+    }
+
+    fn bytes(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_folder_of(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)?;
+        sync_folder_of(to)?;
+        sync_folder_of(from)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+}
+
+fn make_zeros(path: &Path, bytes: usize) -> io::Result<File> {
+    let file =
+        OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(path)?;
+    let zeros = vec![0; ZERO_BYTES.min(bytes)];
+    let mut at = 0;
+    while at < bytes {
+        let piece = &zeros[..zeros.len().min(bytes - at)];
+        file.write_all_at(piece, at as u64)?;
+        at += piece.len();
+    }
+    file.sync_all()?;
+    sync_folder_of(path)?;
+    Ok(file)
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// The right to change a journal; given up when dropped.
+#[derive(Debug)]
+pub struct JournalLock(#[expect(dead_code, reason = "held for the lock on it")] File);
+
+/// Why a journal could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{}: the journal is in use by process {holder}: one journal serves one node", path.display())]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+        /// What that process wrote into it.
+        holder: String,
+    },
+    /// The file cannot be made or locked.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl JournalLock {
+    /// Takes the lock of the journal in `folder`, which has to exist.
+    pub fn take(folder: &Path) -> Result<Self, LockError> {
+        let path = folder.join("lock");
+        let io_error = |error| LockError::Io { path: path.clone(), error };
+        let options =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(&path);
+        let mut file = options.map_err(io_error)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                // For the message alone.
+                let _ = file.read_to_string(&mut holder);
+                return Err(LockError::InUse { path, holder: holder.trim().to_owned() });
+            }
+            Err(errno) => return Err(io_error(errno.into())),
+        }
+        file.set_len(0).map_err(io_error)?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(io_error)?;
+        Ok(Self(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_really_there_and_loses_its_header_when_it_serves_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("log/1.segment");
+        let disk = FileSystem;
+        disk.make_folder(path.parent().expect("a folder")).expect("made");
+        disk.make_segment(&path, 3 << 20).expect("made");
+        let metadata = fs::metadata(&path).expect("there");
+        assert_eq!(metadata.len(), 3 << 20);
+        assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 >= 3 << 20, "not sparse");
+        fs::write(&path, vec![7; 1000]).expect("written");
+        disk.reuse_segment(&path).expect("wiped");
+        let mut bytes = Vec::new();
+        disk.read(&path, 60, 8, &mut bytes).expect("read");
+        assert_eq!(bytes, [0, 0, 0, 0, 7, 7, 7, 7]);
+        assert_eq!(disk.names(&folder.path().join("nothing")).expect("none"), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("checkpoint.json");
+        for content in ["one", "three"] {
+            FileSystem.replace(&path, content.as_bytes()).expect("replaced");
+            assert_eq!(fs::read_to_string(&path).expect("there"), content);
+        }
+        assert_eq!(FileSystem.names(folder.path()).expect("names"), ["checkpoint.json"]);
+    }
+
+    #[test]
+    fn a_journal_is_locked_once_and_says_by_whom() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = JournalLock::take(folder.path()).expect("free");
+        let error = JournalLock::take(folder.path()).expect_err("taken");
+        assert!(error.to_string().contains(&format!("process {}:", std::process::id())), "{error}");
+        drop(first);
+        JournalLock::take(folder.path()).expect("free again");
+    }
+}

@@ -1,0 +1,44 @@
+//! What was accepted is written down: a log of segments for each core, and what is known of it.
+//!
+//! ```text
+//!  reactor --append--> Appender --pwrite--> segment files <--read-- Reader <-- forwarder
+//!     |                   ^                      ^                                 |
+//!     +---- sync (ring) --+ spares               | make, reuse, remove             | settle
+//!                         +------------------- Keeper <-- checkpoint <-- Ledger <--+
+//! ```
+//!
+//! - [`format`](mod@format) is the layout of a segment: batches with checksums that only hold in one use of the file.
+//! - [`Appender`] writes: a state machine that a reactor drives. A batch is *written* when it returns, *synced* when a sync of the file did.
+//! - [`Reader`] reads back what the queue to the forwarder had no room for, and what an earlier life of the node left.
+//! - [`Keeper`] makes segments ahead of need, lets them serve again below the checkpoint, and writes the checkpoint.
+//! - [`survey`](fn@survey) finds and checks everything in a folder, at the start and for `forebay journal`.
+//! - [`CoreLog`] has the watermarks, [`Ledger`] the counts.
+//!
+//! **Every start begins a new log for each core**, a folder named by an epoch that was drawn for it. So nothing is ever appended behind a torn tail,
+//! and no offset is given twice: (epoch, core, offset) names one event for good. What earlier lives left is read by the forwarder, whatever
+//! number of cores they had, and goes when it is settled. `docs/journal.md` has the layout, byte for byte.
+
+mod appender;
+mod checkpoint;
+mod disk;
+pub mod format;
+mod keeper;
+mod ledger;
+mod left;
+mod log;
+mod reader;
+mod survey;
+mod watermarks;
+
+pub use appender::{AppendError, Appender, AppenderOptions, SegmentFile, SegmentWriter, Spare};
+pub use checkpoint::{CHECKPOINT_FILE, CheckpointError, read_checkpoint, write_checkpoint};
+pub use disk::{Disk, FileSystem, JournalLock, LockError};
+pub use keeper::{DAMAGED_FOLDER, JournalGauges, Keeper, KeeperOptions};
+pub use ledger::{Account, Ledger, SettledEvents};
+pub use left::{LeftLog, find_left};
+pub use log::{Log, LogId, Segment, Trouble};
+pub use reader::{ReadBatch, ReadRequest, ReadStep, Reader};
+pub use survey::{
+    Content, Damage, FoundLog, FoundSegment, Held, SEGMENT_SUFFIX, for_each_behind, read_segment, survey,
+};
+pub use watermarks::{CoreId, CoreLog, Offset};

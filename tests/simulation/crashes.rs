@@ -1,0 +1,76 @@
+//! Lives that end at any step: what a 202 promised is kept, whatever the disk and the broker do.
+
+use forebay::config::AckLevel;
+
+use crate::broker::BrokerFaults;
+use crate::disk::{Crash, DiskFaults};
+use crate::driver::{Dice, Faults};
+use crate::scenarios::{CALM, each_seed};
+use crate::world::{Plan, World};
+
+/// A few lives, each of which ends at some step, and a last one that ends in peace.
+fn run_lives(seed: u64, crash: impl Fn(&mut Dice) -> Crash, plan: impl Fn(&mut Dice) -> Plan) {
+    let mut dice = Dice(seed ^ 0xdead);
+    let mut world = World::new(Plan { seed, ..plan(&mut dice) });
+    for _ in 0..=dice.below(3) {
+        let turns = dice.below(400);
+        world.serve(Some(turns));
+        let next = Plan { seed, ..plan(&mut dice) };
+        world = world.crash(crash(&mut dice), next);
+    }
+    world.run();
+}
+
+/// Small, so that segments are short and soon used again.
+fn small(dice: &mut Dice) -> Plan {
+    Plan {
+        clients: 1 + dice.below(4),
+        ack: AckLevel::ALL[dice.below(3)],
+        queue_bytes: 200 << dice.below(12),
+        segment_bytes: 160 << 10,
+        journal_bytes: (160 << 10) * (2 + dice.below(8) as u64),
+        forwarder: 50 + dice.below(900),
+        ..CALM
+    }
+}
+
+fn moody(dice: &mut Dice) -> BrokerFaults {
+    let mut permille = |most: usize| if dice.happens(500) { dice.below(most) } else { 0 };
+    BrokerFaults {
+        nack: permille(200),
+        returned: permille(200),
+        lost: permille(100),
+        silent: permille(50),
+        poison: 10,
+    }
+}
+
+#[test]
+fn what_was_written_survives_the_end_of_the_process() {
+    each_seed(1000, |seed| run_lives(seed, |_| Crash::Kill, small));
+}
+
+#[test]
+fn what_was_synced_survives_a_power_cut() {
+    each_seed(1000, |seed| run_lives(seed, |_| Crash::PowerCut, small));
+}
+
+#[test]
+fn everything_at_once() {
+    each_seed(2000, |seed| {
+        let crash = |dice: &mut Dice| if dice.happens(500) { Crash::Kill } else { Crash::PowerCut };
+        run_lives(seed, crash, |dice| {
+            let mut permille = |most: usize| if dice.happens(500) { dice.below(most) } else { 0 };
+            let disk = DiskFaults { write: permille(100), sync: permille(300), make: permille(300) };
+            let faults = Faults {
+                late: permille(300),
+                short_send: permille(300),
+                split_read: permille(300),
+                reset: permille(10),
+                slow_sync: permille(500),
+                ..Faults::default()
+            };
+            Plan { disk, faults, broker: moody(dice), ..small(dice) }
+        });
+    });
+}
