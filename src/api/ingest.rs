@@ -27,6 +27,7 @@ impl Service {
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Outcome {
+        self.judged = Some(ticket.app);
         match ticket.purpose {
             Purpose::Event => self.complete_event(ticket, body, batch, moment),
             Purpose::Array | Purpose::Lines => self.complete_batch(ticket, body, batch, moment),
@@ -45,6 +46,7 @@ impl Service {
         let mark = batch.mark();
         match self.append(&ticket, id, body, batch, moment) {
             Ok(()) => Outcome::Accepted(Accepted {
+                app: ticket.app,
                 events: 1,
                 level: ticket.ack,
                 body: AcceptedBody::One(id),
@@ -197,6 +199,7 @@ impl Service {
         });
         let verdict = format!(r#"{{"accepted":{},"ids":{ids_json},"rejected":{rejected_json}}}"#, ids.len());
         Ok(Outcome::Accepted(Accepted {
+            app: ticket.app,
             events: u32::try_from(ids.len()).expect("at most BATCH_ITEMS_MAX"),
             level: ticket.ack,
             body: AcceptedBody::Batch(verdict.into()),

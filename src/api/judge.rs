@@ -91,6 +91,7 @@ impl Route {
 impl Service {
     /// Judges a complete head. `batch` is the turn's: what has no room is refused before it is read.
     pub fn judge(&mut self, head: &Head<'_>, batch: &TurnBatch, moment: Moment) -> Judgement {
+        self.judged = None;
         let route = match Route::of(head) {
             Ok(Route::Probe(probe)) => {
                 let random = self.ids.next(crate::clock::ms(moment.wall));
@@ -137,6 +138,7 @@ impl Service {
             return Err(Code::TooLarge.into());
         }
         let app = self.authenticate(head, moment)?;
+        self.judged = Some(app);
         if let Some(encoding) = head.content_encoding
             && !encoding.eq_ignore_ascii_case(b"identity")
         {

@@ -17,6 +17,7 @@ mod response;
 mod second_looks;
 mod service;
 
+pub use crate::auth::AppId;
 pub use code::Code;
 pub use judge::{Judgement, Ticket};
 pub use response::{RequestId, Response};

@@ -10,11 +10,11 @@ use super::judge::{Purpose, Ticket};
 use super::oauth::OauthError;
 use super::response::{RequestId, Response, problem};
 use super::second_looks::SecondLooks;
-use crate::auth::{Credentials, SharedCredentials, TokenCache};
+use crate::auth::{AppId, Credentials, SharedCredentials, TokenCache};
 use crate::config::AckLevel;
 use crate::event::{EventIds, JsonChecker, RECORD_BYTES_EXTRA_MAX};
 use crate::http::Violation;
-use crate::telemetry::{CoreMetrics, Health, retry_after};
+use crate::telemetry::{AppTally, CoreMetrics, Health, retry_after};
 
 /// The clocks, as the driver read them for this turn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +45,8 @@ pub struct ServiceOptions {
 /// Events of one request, in the turn's batch; the 202 waits for their level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
+    /// Whose.
+    pub app: AppId,
     /// How many.
     pub events: u32,
     /// What the 202 waits for.
@@ -119,6 +121,9 @@ pub struct Service {
     shared: Arc<SharedCredentials>,
     version: u64,
     metrics: Arc<CoreMetrics>,
+    apps: AppTally,
+    /// Whose request is being judged, as far as that is known.
+    pub(super) judged: Option<AppId>,
 }
 
 impl Service {
@@ -142,7 +147,9 @@ impl Service {
             items: Vec::new(),
             is_journal_failing: false,
             shared,
+            apps: AppTally::new(metrics.clone()),
             metrics,
+            judged: None,
         }
     }
 
@@ -201,6 +208,7 @@ impl Service {
     /// Refuses what came of a request, of which `ticket` is known if its head was complete, and ends the connection.
     fn refuse_last(&mut self, refusal: Refusal, ticket: Option<Ticket>, moment: Moment) -> Response {
         let purpose = ticket.as_ref().map(|ticket| ticket.purpose);
+        self.judged = ticket.as_ref().map(|ticket| ticket.app);
         let request = ticket.and_then(|ticket| ticket.request);
         if let Some(Purpose::Grant { .. }) = purpose {
             let mut response = OauthError::of(refusal.code).response(&self.request_id(request, moment));
@@ -213,11 +221,13 @@ impl Service {
     /// The answer to a connection beyond the cap.
     pub fn too_many_connections(&mut self, moment: Moment) -> Response {
         let detail = "The node has as many connections as it takes.";
+        self.judged = None;
         self.refuse(Refusal { close: true, detail, ..Code::Overloaded.into() }, None, moment)
     }
 
     /// The answer to a request whose events could not be taken over after all.
     pub fn not_taken_over(&mut self, accepted: Accepted, code: Code, moment: Moment) -> Response {
+        self.judged = Some(accepted.app);
         self.answer(code.into(), accepted.events.into(), accepted.request, moment, "")
     }
 
@@ -276,7 +286,16 @@ impl Service {
         }
     }
 
-    pub(super) fn count_rejected(&self, code: Code, events: u64) {
+    /// Counts events that were taken over.
+    pub fn count_accepted(&mut self, app: AppId, events: u32) {
+        self.metrics.accepted.add(events.into());
+        self.apps.of(app.0).accepted.add(events.into());
+    }
+
+    pub(super) fn count_rejected(&mut self, code: Code, events: u64) {
         self.metrics.count_rejected(code.index(), events);
+        if let Some(AppId(app)) = self.judged {
+            self.apps.of(app).rejected.add(events);
+        }
     }
 }

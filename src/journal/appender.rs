@@ -154,7 +154,7 @@ impl Appender {
 
     /// How many bytes of records the next batch may have.
     pub fn room(&self) -> usize {
-        if self.is_failing() {
+        if self.is_resting() {
             return 0;
         }
         let unsynced = self.options.unsynced_bytes_max.saturating_sub(self.unsynced_bytes);
@@ -166,15 +166,14 @@ impl Appender {
         unsynced.min(self.options.room_behind(position))
     }
 
-    /// Whether the disk fails, or what it failed has not been made good.
+    /// Whether it is because of the disk if there is no room.
     pub fn is_failing(&self) -> bool {
-        self.retry_ms.is_some()
-            || self.wants_rewrite
-            || self.log.trouble() == Trouble::Failed && self.lacks_segment()
+        self.is_resting() || self.log.trouble() == Trouble::Failed
     }
 
-    fn lacks_segment(&self) -> bool {
-        self.active.is_none() && self.spares.is_empty()
+    /// Whether nothing can be written until something that the disk failed is made good.
+    fn is_resting(&self) -> bool {
+        self.retry_ms.is_some() || self.wants_rewrite
     }
 
     /// Writes a batch; its offset must not lie below the end of what was appended before. Once this returns, the batch survives the end of the
@@ -189,11 +188,8 @@ impl Appender {
         records: Bytes,
         now_ms: u64,
     ) -> Result<(), AppendError> {
-        if self.is_failing() {
-            return Err(AppendError::Failed);
-        }
         if records.len() > self.room() {
-            return Err(AppendError::Full);
+            return Err(if self.is_failing() { AppendError::Failed } else { AppendError::Full });
         }
         if let Err(error) = self.write(writer, head, &records) {
             if error == AppendError::Full {
@@ -202,7 +198,7 @@ impl Appender {
             // Perhaps it was only this segment.
             self.give_up();
             self.recover(writer, now_ms);
-            if self.is_failing() {
+            if self.is_resting() {
                 return Err(AppendError::Failed);
             }
             self.write(writer, head, &records).inspect_err(|_| {

@@ -13,7 +13,7 @@ use super::format::HEADER_BYTES;
 /// Zeros are written in pieces of this size.
 const ZERO_BYTES: usize = 1 << 20;
 
-/// Files and folders. Whatever makes, replaces or wipes something returns only when that survives a power cut.
+/// Files and folders. Where nothing else is said, what makes, replaces or wipes something returns only when that survives a power cut.
 pub trait Disk {
     /// Makes a folder, with those above it that are missing.
     fn make_folder(&self, path: &Path) -> io::Result<()>;
@@ -21,8 +21,11 @@ pub trait Disk {
     /// The names in a folder, in order; none if it does not exist.
     fn names(&self, path: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a file of zeros that are really there, and opens it.
+    /// Makes a file of zeros that take their space, and opens it. The zeros may still be on their way to the disk.
     fn make_segment(&self, path: &Path, bytes: usize) -> io::Result<SegmentFile>;
+
+    /// Waits until the zeros of a new file are on the disk: so the first sync of what is written over them does not have to.
+    fn sync_segment(&self, path: &Path) -> io::Result<()>;
 
     /// Wipes the header of a segment, so that nothing in it counts any more, and opens it.
     fn reuse_segment(&self, path: &Path) -> io::Result<SegmentFile>;
@@ -78,6 +81,10 @@ impl Disk for FileSystem {
             let _ = fs::remove_file(path);
         }
         Ok(Box::new(made?))
+    }
+
+    fn sync_segment(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 
     fn reuse_segment(&self, path: &Path) -> io::Result<SegmentFile> {
@@ -144,7 +151,6 @@ fn make_zeros(path: &Path, bytes: usize) -> io::Result<File> {
         file.write_all_at(piece, at as u64)?;
         at += piece.len();
     }
-    file.sync_all()?;
     sync_folder_of(path)?;
     Ok(file)
 }

@@ -267,14 +267,19 @@ impl<D: Disk> Keeper<D> {
             while self.live[index].spares.len() < SPARES_MAX {
                 let obtained = self.obtain(index)?;
                 let live = &mut self.live[index];
-                let Some((path, file)) = obtained else {
+                let Some((path, file, is_new)) = obtained else {
                     if live.spares.is_empty() {
                         live.log.set_trouble(Trouble::Full);
                     }
                     break;
                 };
                 match live.spares.try_send(Spare { file, path: path.clone(), epoch: (self.draw)() }) {
-                    Ok(()) => live.log.set_trouble(Trouble::None),
+                    Ok(()) => {
+                        live.log.set_trouble(Trouble::None);
+                        if is_new {
+                            self.disk.sync_segment(&path)?;
+                        }
+                    }
                     Err(TrySendError::Full(_)) => unreachable!("only this side sends"),
                     // The reactor is gone.
                     Err(TrySendError::Disconnected(_)) => {
@@ -287,12 +292,12 @@ impl<D: Disk> Keeper<D> {
         Ok(())
     }
 
-    /// A segment that nobody uses: one that may serve again, or a new one, if there is room for it.
-    fn obtain(&mut self, index: usize) -> io::Result<Option<(PathBuf, SegmentFile)>> {
+    /// A segment that nobody uses: one that may serve again, or (`true`) a new one, if there is room for it.
+    fn obtain(&mut self, index: usize) -> io::Result<Option<(PathBuf, SegmentFile, bool)>> {
         let live = &mut self.live[index];
         if let Some(path) = live.free.pop() {
             let file = self.disk.reuse_segment(&path).inspect_err(|_| live.free.push(path.clone()))?;
-            return Ok(Some((path, file)));
+            return Ok(Some((path, file, false)));
         }
         let bytes = self.options.segment_bytes as u64;
         if self.bytes + bytes > self.options.journal_bytes_max && !self.take_free() {
@@ -303,7 +308,7 @@ impl<D: Disk> Keeper<D> {
         let file = self.disk.make_segment(&path, self.options.segment_bytes)?;
         live.next_file += 1;
         self.bytes += bytes;
-        Ok(Some((path, file)))
+        Ok(Some((path, file, true)))
     }
 
     /// At the cap, a file that waits to serve one log makes room for another.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::answers::{Answers, Shape, SpareRings};
-use crate::api::{Accepted, Judgement, Moment, Outcome, Response, Service, Ticket};
+use crate::api::{Accepted, AppId, Judgement, Moment, Outcome, Response, Service, Ticket};
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
 use crate::http::{BodyLength, Decoder, HeadLimits, Step};
@@ -65,6 +65,7 @@ pub(super) struct Desk {
 /// A 202 of this turn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Awaiting {
+    pub(super) app: AppId,
     pub(super) slot: u32,
     pub(super) generation: u32,
     pub(super) number: u32,
@@ -287,10 +288,11 @@ impl Connection {
 
     /// A 202, once its events have the level asked for.
     fn await_level(&mut self, accepted: Accepted, shape: Shape, desk: &mut Desk) {
-        let (events, level) = (accepted.events, accepted.level);
+        let Accepted { app, events, level, .. } = accepted;
         let shape = self.end_with(shape, desk.is_draining);
         let number = self.answers.push_accepted(accepted, shape, &mut desk.spares);
-        desk.awaiting.push(Awaiting { slot: self.slot, generation: self.generation, number, events, level });
+        let (slot, generation) = (self.slot, self.generation);
+        desk.awaiting.push(Awaiting { app, slot, generation, number, events, level });
     }
 
     /// Whether this answer is the connection's last: then no more requests are taken.

@@ -111,6 +111,25 @@ impl Apps {
     }
 }
 
+/// A reactor's way to the counters of its apps, without a lock once an app is known.
+#[derive(Debug)]
+pub struct AppTally {
+    metrics: Arc<CoreMetrics>,
+    known: HashMap<Uuid, Arc<AppCounters>>,
+}
+
+impl AppTally {
+    /// Counts in `metrics`.
+    pub fn new(metrics: Arc<CoreMetrics>) -> Self {
+        Self { metrics, known: HashMap::new() }
+    }
+
+    /// The counters of an app.
+    pub fn of(&mut self, app: Uuid) -> &AppCounters {
+        self.known.entry(app).or_insert_with(|| self.metrics.apps.of(app))
+    }
+}
+
 /// What one reactor counts. Aligned so that no other core's writes share its cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]

@@ -9,7 +9,9 @@ mod health;
 mod prometheus;
 
 pub use books::{AppBalance, Balance, Books, Earlier};
-pub use counters::{AppCounters, CoreMetrics, Counter, ForwarderMetrics, Gauge, Latencies, STATUSES};
+pub use counters::{
+    AppCounters, AppTally, CoreMetrics, Counter, ForwarderMetrics, Gauge, Latencies, STATUSES,
+};
 pub use health::{
     Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,
 };

@@ -7,6 +7,7 @@ mod broker_loss;
 mod config;
 mod connections;
 mod credentials;
+mod disk_full;
 mod journal;
 mod load;
 mod overload;

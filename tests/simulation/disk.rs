@@ -218,6 +218,10 @@ impl Disk for SimDisk {
         Ok(Self::open(&mut state, inode))
     }
 
+    fn sync_segment(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn reuse_segment(&self, path: &Path) -> io::Result<SegmentFile> {
         let mut state = self.0.borrow_mut();
         Self::refuse(&mut state)?;

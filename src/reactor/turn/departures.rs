@@ -45,12 +45,12 @@ impl<D: Driver> Reactor<D> {
         } else {
             self.append(events, records)
         };
-        if outcome.is_ok() {
-            self.metrics.accepted.add(events.into());
-        }
         let moment = self.desk.moment;
-        for Awaiting { slot, generation, number, events, level } in awaiting.drain(..) {
+        for Awaiting { app, slot, generation, number, events, level } in awaiting.drain(..) {
             end = end.plus(events.into());
+            if outcome.is_ok() {
+                self.desk.service.count_accepted(app, events);
+            }
             // Its connection may have died in the same turn; its events have not.
             let Some(connection) = self.table.find(Token { slot, generation }) else { continue };
             if let Err(error) = outcome {
