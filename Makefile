@@ -1,13 +1,16 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint doc bench bench-peers soak fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test lint doc bench bench-peers bench-levels soak simulate mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-run: ## Build and run a node ready to take events, with a RabbitMQ of its own
+run: ## Build and run a node ready to take events; they stay in its journal
 	scripts/run
+
+run-broker: ## The same, forwarding to a throw-away RabbitMQ
+	scripts/run --broker
 
 test: ## Install what the tests need, then run them all
 	scripts/test
@@ -26,8 +29,17 @@ bench: ## Micro-benchmarks
 bench-peers: ## Forebay, nginx and an axum service side by side: CPU per request
 	scripts/bench-peers
 
+bench-levels: ## The four levels of the 202 side by side: CPU per request, latency at half load
+	BENCH=levels scripts/bench-peers
+
 soak: ## Memory under load below and above the limit, minutes long
 	scripts/soak
+
+simulate: ## Lives that end at any step, for SEEDS seeds (100000) of each kind
+	SIMULATION_SEEDS=$${SEEDS:-100000} cargo test --test simulation --locked -- crashes
+
+mutants: ## Take the guards of the journal out one by one: the simulation has to notice each time
+	scripts/mutants
 
 fuzz: ## Fuzz each door for FUZZ_SECONDS (60)
 	scripts/fuzz

@@ -15,6 +15,8 @@ use statistics::Interval;
 
 /// Pipelining depths.
 const DEPTHS: [usize; 2] = [1, 16];
+/// Forebay runs at its default level.
+const FOREBAY: &str = "written";
 const ROUNDS: usize = 12;
 const RUN_SECONDS: u64 = 2;
 
@@ -30,7 +32,7 @@ fn main() {
     let rounds = usize::try_from(number("ROUNDS", ROUNDS as u64)).expect("a few");
     let seconds = number("RUN_SECONDS", RUN_SECONDS);
     let lab = Lab::new(PathBuf::from(std::env::var("PEERS_DIR").expect("run this with `make bench-peers`")));
-    let peers = [Peer::nginx(&lab), Peer::axum(&lab), Peer::forebay(&lab)];
+    let peers = [Peer::nginx(&lab), Peer::axum(&lab), Peer::forebay(&lab, FOREBAY, 0)];
 
     let mut samples: BTreeMap<(usize, &str), Vec<Sample>> = BTreeMap::new();
     for round in 0..rounds {
@@ -50,7 +52,7 @@ fn print(samples: &BTreeMap<(usize, &str), Vec<Sample>>) {
     let column = |depth: usize, name: &str, of: fn(&Sample) -> f64| -> Vec<f64> {
         samples[&(depth, name)].iter().map(of).collect()
     };
-    let names = ["forebay", "nginx", "axum"];
+    let names = [FOREBAY, "nginx", "axum"];
     println!(
         "\n| depth | server | CPU µs/request, server thread | all threads | requests/s | p50 µs | p99 µs |"
     );
@@ -71,7 +73,7 @@ fn print(samples: &BTreeMap<(usize, &str), Vec<Sample>>) {
     println!("\n| depth | Forebay's CPU per request as a share of | server thread | all threads |");
     println!("|---|---|---|---|");
     let share = |depth, name, of: fn(&Sample) -> f64| {
-        let (ours, theirs) = (column(depth, "forebay", of), column(depth, name, of));
+        let (ours, theirs) = (column(depth, FOREBAY, of), column(depth, name, of));
         Interval::of_median(&ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect::<Vec<_>>())
     };
     for depth in DEPTHS {

@@ -111,15 +111,24 @@ impl Peer {
         Self::new("axum", "127.0.0.1:18082", Some(("127.0.0.1:18082", "/pending")), child, "peer-axum")
     }
 
-    pub(crate) fn forebay(lab: &Lab) -> Self {
+    /// A node that gives its 202 at `level`; `slot` tells it from others that run beside it.
+    pub(crate) fn forebay(lab: &Lab, level: &'static str, slot: usize) -> Self {
+        const PLACES: [(&str, &str); 4] = [
+            ("127.0.0.1:18080", "127.0.0.1:18090"),
+            ("127.0.0.1:18083", "127.0.0.1:18093"),
+            ("127.0.0.1:18084", "127.0.0.1:18094"),
+            ("127.0.0.1:18085", "127.0.0.1:18095"),
+        ];
+        let (listen, admin) = PLACES[slot];
         let mut command = lab.on_cpu("0,1", &lab.binary("forebay"));
-        command.args(["serve", "--listen", "127.0.0.1:18080", "--admin-listen", "127.0.0.1:18090"]);
-        command.args(["--apps-file", "apps.json", "--signing-key-file", "keys.json", "--data-dir", "."]);
+        command.args(["serve", "--listen", listen, "--admin-listen", admin, "--ack", level]);
+        command.args(["--apps-file", "apps.json", "--signing-key-file", "keys.json"]);
+        command.args(["--data-dir", level, "--journal-dir", &format!("{level}/journal")]);
         command.args([
             "--amqp-url",
             &lab.amqp_url,
             "--queue",
-            "peer-forebay.events",
+            &format!("peer-forebay.{level}"),
             "--queue-type",
             "classic",
             "--drain-delay",
@@ -136,7 +145,7 @@ impl Peer {
             "1GiB",
         ]);
         let child = command.spawn().expect("forebay starts");
-        Self::new("forebay", "127.0.0.1:18080", Some(("127.0.0.1:18090", "/metrics")), child, "reactor-0")
+        Self::new(level, listen, Some((admin, "/metrics")), child, "reactor-0")
     }
 
     fn new(
@@ -151,13 +160,19 @@ impl Peer {
         Self { name, target: format!("http://{address}"), pending, child, pid, thread }
     }
 
-    /// Loads the server and tells what a request cost.
+    /// Loads the server with all that 64 connections give, and tells what a request cost.
     pub(crate) fn measure(&self, lab: &Lab, depth: usize, seconds: u64) -> Sample {
+        self.measure_with(lab, seconds, &["--pipeline", &depth.to_string()])
+    }
+
+    /// The same with flags of one's own for the load tester.
+    pub(crate) fn measure_with(&self, lab: &Lab, seconds: u64, flags: &[&str]) -> Sample {
         let report = lab.folder.join("report.json");
         let before = self.cpu_ns();
         let status = Command::new(lab.binary("forebay-loadtest"))
             .args(["run", "--quiet", "--target", &self.target, "--token", &lab.token, "--cpus", LOAD_CPU])
-            .args(["--connections", CONNECTIONS, "--pipeline", &depth.to_string()])
+            .args(["--connections", CONNECTIONS])
+            .args(flags)
             .args(["--duration", &format!("{seconds}s"), "--payload", "body.json", "--json", "report.json"])
             .current_dir(&lab.folder)
             .stdout(Stdio::null())

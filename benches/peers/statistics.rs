@@ -10,7 +10,7 @@ const RESAMPLES: usize = 10_000;
 pub(crate) struct Interval {
     pub(crate) median: f64,
     low: f64,
-    high: f64,
+    pub(crate) high: f64,
 }
 
 impl Interval {

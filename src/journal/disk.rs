@@ -42,7 +42,7 @@ pub trait Disk {
     /// Gives a file another name in the same file system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes a file.
+    /// Removes a file; after a power cut it may be there again.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
     /// Removes an empty folder.
@@ -137,7 +137,8 @@ impl Disk for FileSystem {
     }
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        fs::remove_dir(path)
+        fs::remove_dir(path)?;
+        sync_folder_of(path)
     }
 }
 

@@ -256,7 +256,9 @@ impl<D: Disk> Keeper<D> {
             }
         }
         if let Err(error) = self.disk.remove_folder(folder) {
+            // The account must go on saying that it is settled.
             warn!(%error, folder = %folder.display(), "cannot remove a log that is not needed any more");
+            return;
         }
         self.ledger.forget(left.log.id());
     }

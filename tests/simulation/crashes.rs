@@ -47,17 +47,17 @@ fn moody(dice: &mut Dice) -> BrokerFaults {
 
 #[test]
 fn what_was_written_survives_the_end_of_the_process() {
-    each_seed(1000, |seed| run_lives(seed, |_| Crash::Kill, small));
+    each_seed(3000, |seed| run_lives(seed, |_| Crash::Kill, small));
 }
 
 #[test]
 fn what_was_synced_survives_a_power_cut() {
-    each_seed(1000, |seed| run_lives(seed, |_| Crash::PowerCut, small));
+    each_seed(3000, |seed| run_lives(seed, |_| Crash::PowerCut, small));
 }
 
 #[test]
 fn everything_at_once() {
-    each_seed(2000, |seed| {
+    each_seed(3000, |seed| {
         let crash = |dice: &mut Dice| if dice.happens(500) { Crash::Kill } else { Crash::PowerCut };
         run_lives(seed, crash, |dice| {
             let mut permille = |most: usize| if dice.happens(500) { dice.below(most) } else { 0 };

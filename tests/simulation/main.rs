@@ -8,6 +8,7 @@ mod clients;
 mod crashes;
 mod disk;
 mod driver;
+mod durable;
 mod patience;
 mod scenarios;
 mod world;
