@@ -25,6 +25,8 @@ enum Command {
     App(cli::AppArgs),
     /// Get a token, for scripts and debugging: ask a node for it, or mint it.
     Token(cli::TokenArgs),
+    /// Look into the journal, empty it, repair it.
+    Journal(cli::JournalArgs),
     /// Check flags, apps file and signing keys without starting.
     Check(Box<ServeOptions>),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => cli::serve(&options),
         Command::App(args) => cli::app(&args),
         Command::Token(args) => cli::token(&args),
+        Command::Journal(args) => cli::journal(&args),
         Command::Check(options) => cli::check(&options),
     }
 }

@@ -43,6 +43,7 @@ const CLOCK_READERS: &[&str] = &["clock.rs", "uring/", "forward/", "admin/", "no
 const FILE_USERS: &[&str] = &[
     "auth/file.rs",
     "auth/credentials.rs",
+    "cli/journal/export.rs",
     "forward/parking.rs",
     "forward/read_back.rs",
     "journal/disk.rs",

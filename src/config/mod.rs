@@ -11,8 +11,8 @@ mod units;
 pub use ack::AckLevel;
 pub use cpus::{CpuList, parse_cpus};
 pub use serve::{
-    BrokerOptions, ConfigError, CredentialOptions, JournalOptions, LimitOptions, LogFormat, LogOptions,
-    QueueType, ServeOptions, is_node_id,
+    BrokerOptions, ConfigError, CredentialOptions, JournalFolder, JournalOptions, LimitOptions, LogFormat,
+    LogOptions, QueueType, ServeOptions, is_node_id,
 };
 pub use units::{parse_duration, parse_size};
 

@@ -100,12 +100,26 @@ pub struct LimitOptions {
     pub max_connections: Option<usize>,
 }
 
+/// Where the journal is; shared with `forebay journal`.
+#[derive(Args, Clone, Debug)]
+pub struct JournalFolder {
+    /// The journal's folder; one node's alone.
+    #[arg(
+        long,
+        env = "FOREBAY_JOURNAL_DIR",
+        value_name = "PATH",
+        default_value = "./forebay-data/journal",
+        global = true
+    )]
+    pub journal_dir: PathBuf,
+}
+
 /// The journal.
 #[derive(Args, Clone, Debug)]
 pub struct JournalOptions {
-    /// The journal's folder; one node's alone.
-    #[arg(long, env = "FOREBAY_JOURNAL_DIR", value_name = "PATH", default_value = "./forebay-data/journal")]
-    pub journal_dir: PathBuf,
+    /// Where it is.
+    #[command(flatten)]
+    pub folder: JournalFolder,
     /// Bytes that the journal may take on the disk; past it new events get 503, nothing is dropped.
     #[arg(long, env = "FOREBAY_JOURNAL_MAX", value_name = "SIZE", default_value = "8GiB", value_parser = parse_size)]
     pub journal_max: usize,

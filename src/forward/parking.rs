@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::line::join_lines;
 use super::message::Message;
 
 /// The file's name in the data directory.
@@ -38,13 +39,9 @@ impl Parking {
     /// Appends the message's one event and waits until it is on the disk.
     pub fn park(&self, message: &Message) -> Result<(), ParkingError> {
         assert!(message.events() == 1, "only single events are parked");
-        // Without the brackets of the array, and on one line: JSON allows line ends between tokens alone, so they are spaces as well.
+        // Without the brackets of the array.
         let mut line = message.body[1..message.body.len() - 1].to_vec();
-        for byte in &mut line {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
+        join_lines(&mut line);
         line.push(b'\n');
         self.append(&line).map_err(|error| ParkingError { path: self.path.clone(), error })
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -51,30 +52,47 @@ pub fn write_checkpoint(disk: &impl Disk, folder: &Path, account: &Account) -> i
         apps: account.apps.clone(),
         rejected: account.rejected.clone(),
     };
-    let json = serde_json::to_vec(&checkpoint).expect("maps and numbers");
+    disk.replace(&folder.join(CHECKPOINT_FILE), &seal(&checkpoint))
+}
+
+/// A checksum on a line of its own, then the value as JSON.
+pub(super) fn seal(value: &impl Serialize) -> Vec<u8> {
+    let json = serde_json::to_vec(value).expect("maps and numbers");
     let mut text = format!("{:08x}\n", crc32c::crc32c(&json)).into_bytes();
     text.extend(json);
     text.push(b'\n');
-    disk.replace(&folder.join(CHECKPOINT_FILE), &text)
+    text
 }
 
-/// Reads the account; an empty one if there is none yet.
-pub fn read_checkpoint(disk: &impl Disk, folder: &Path) -> Result<Account, CheckpointError> {
+/// Reads what was sealed; `None` if there is no such file.
+pub(super) fn read_sealed<T: DeserializeOwned>(
+    disk: &impl Disk,
+    path: &Path,
+) -> Result<Option<T>, CheckpointError> {
     let mut text = Vec::new();
-    match disk.read(&folder.join(CHECKPOINT_FILE), 0, BYTES_MAX, &mut text) {
+    match disk.read(path, 0, BYTES_MAX, &mut text) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Account::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    let damaged = |what: &str| CheckpointError::Damaged(what.to_owned());
     let text = std::str::from_utf8(&text).map_err(|_| damaged("it is no text"))?;
     let (crc, json) = text.split_once('\n').ok_or_else(|| damaged("it has no checksum"))?;
     let json = json.strip_suffix('\n').ok_or_else(|| damaged("it is cut short"))?;
     if crc != format!("{:08x}", crc32c::crc32c(json.as_bytes())) {
         return Err(damaged("its checksum does not match"));
     }
-    let checkpoint: Checkpoint =
-        serde_json::from_str(json).map_err(|error| CheckpointError::Damaged(error.to_string()))?;
+    serde_json::from_str(json).map_err(|error| CheckpointError::Damaged(error.to_string()))
+}
+
+fn damaged(what: &str) -> CheckpointError {
+    CheckpointError::Damaged(what.to_owned())
+}
+
+/// Reads the account; an empty one if there is none yet.
+pub fn read_checkpoint(disk: &impl Disk, folder: &Path) -> Result<Account, CheckpointError> {
+    let Some(checkpoint) = read_sealed::<Checkpoint>(disk, &folder.join(CHECKPOINT_FILE))? else {
+        return Ok(Account::default());
+    };
     if checkpoint.version != VERSION {
         return Err(CheckpointError::UnknownVersion(checkpoint.version));
     }

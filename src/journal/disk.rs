@@ -175,8 +175,10 @@ pub enum LockError {
     InUse {
         /// The lock file.
         path: PathBuf,
-        /// What that process wrote into it.
+        /// The id of that process, as it wrote it.
         holder: String,
+        /// What it is, if it has said so yet.
+        kind: Option<Holder>,
     },
     /// The file cannot be made or locked.
     #[error("{}: {error}", path.display())]
@@ -188,9 +190,33 @@ pub enum LockError {
     },
 }
 
+/// Who has the right to change a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A node that forwards to a broker.
+    Broker,
+    /// A node without a broker: it takes releases.
+    Alone,
+    /// A command such as `forebay journal repair`.
+    Command,
+}
+
+impl Holder {
+    const ALL: [Self; 3] = [Self::Broker, Self::Alone, Self::Command];
+
+    /// As the lock file has it, in the line below the id of the process.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Alone => "alone",
+            Self::Command => "command",
+        }
+    }
+}
+
 impl JournalLock {
-    /// Takes the lock of the journal in `folder`, which has to exist.
-    pub fn take(folder: &Path) -> Result<Self, LockError> {
+    /// Takes the lock of the journal in `folder`, which has to exist, and leaves word of who has it.
+    pub fn take(folder: &Path, holder: Holder) -> Result<Self, LockError> {
         let path = folder.join("lock");
         let io_error = |error| LockError::Io { path: path.clone(), error };
         let options =
@@ -199,15 +225,20 @@ impl JournalLock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                // For the message alone.
-                let _ = file.read_to_string(&mut holder);
-                return Err(LockError::InUse { path, holder: holder.trim().to_owned() });
+                let mut word = String::new();
+                // For the message, and to know whom to ask: who cannot read it knows less.
+                let _ = file.read_to_string(&mut word);
+                let mut lines = word.lines();
+                let holder = lines.next().unwrap_or_default().to_owned();
+                let kind =
+                    lines.next().and_then(|line| Holder::ALL.into_iter().find(|kind| kind.as_str() == line));
+                return Err(LockError::InUse { path, holder, kind });
             }
             Err(errno) => return Err(io_error(errno.into())),
         }
         file.set_len(0).map_err(io_error)?;
-        file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(io_error)?;
+        file.write_all(format!("{}\n{}\n", std::process::id(), holder.as_str()).as_bytes())
+            .map_err(io_error)?;
         Ok(Self(file))
     }
 }
@@ -248,10 +279,11 @@ mod tests {
     #[test]
     fn a_journal_is_locked_once_and_says_by_whom() {
         let folder = tempfile::tempdir().expect("a folder");
-        let first = JournalLock::take(folder.path()).expect("free");
-        let error = JournalLock::take(folder.path()).expect_err("taken");
+        let first = JournalLock::take(folder.path(), Holder::Alone).expect("free");
+        let error = JournalLock::take(folder.path(), Holder::Command).expect_err("taken");
+        assert!(matches!(error, LockError::InUse { kind: Some(Holder::Alone), .. }), "{error:?}");
         assert!(error.to_string().contains(&format!("process {}:", std::process::id())), "{error}");
         drop(first);
-        JournalLock::take(folder.path()).expect("free again");
+        JournalLock::take(folder.path(), Holder::Broker).expect("free again");
     }
 }

@@ -80,6 +80,11 @@ impl SegmentHeader {
         bytes
     }
 
+    /// What a damaged header says of the epoch. It may be believed where a batch verifies with it, and only there.
+    pub fn epoch_of_damaged(file: &[u8]) -> Option<u64> {
+        file.first_chunk::<HEADER_BYTES>().map(|bytes| u64_at(bytes, 24))
+    }
+
     /// Reads the bytes at the start of a file.
     pub fn decode(file: &[u8]) -> Result<Self, HeaderError> {
         let bytes = file.first_chunk::<HEADER_BYTES>().ok_or(HeaderError::Damaged)?;

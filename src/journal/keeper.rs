@@ -10,10 +10,11 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tracing::{error, info, warn};
 
 use super::appender::{SegmentFile, Spare};
-use super::checkpoint::write_checkpoint;
+use super::checkpoint::{CheckpointError, write_checkpoint};
 use super::disk::Disk;
 use super::ledger::{Account, Ledger};
 use super::log::{Log, Segment, Trouble};
+use super::release::{Outcome, RELEASE_FILE, Release, read_release};
 use super::survey::SEGMENT_SUFFIX;
 
 /// Segments that are ready for each log.
@@ -38,6 +39,8 @@ pub struct KeeperOptions {
     pub journal_bytes_max: u64,
     /// Size of a segment.
     pub segment_bytes: usize,
+    /// Whether releases are taken: nobody forwards, so nobody else moves what is settled.
+    pub takes_releases: bool,
 }
 
 /// A log with a reactor.
@@ -154,10 +157,7 @@ impl<D: Disk> Keeper<D> {
         } else {
             CHECKPOINT_MS
         };
-        let mut outcome = Ok(());
-        if now_ms >= self.written_ms + interval {
-            outcome = self.checkpoint(now_ms);
-        }
+        let outcome = self.write_down(now_ms, now_ms >= self.written_ms + interval);
         self.remove_done();
         let outcome = outcome.and_then(|()| self.supply());
         self.gauges.bytes.store(self.bytes, Ordering::Relaxed);
@@ -179,9 +179,57 @@ impl<D: Disk> Keeper<D> {
 
     /// Writes the last checkpoint of this life, and removes what nobody needs.
     pub fn finish(&mut self, now_ms: u64) -> io::Result<()> {
-        self.checkpoint(now_ms)?;
+        self.write_down(now_ms, true)?;
         self.remove_done();
         Ok(())
+    }
+
+    /// Writes the checkpoint if it is time, or if there was a release, which is done with only then.
+    fn write_down(&mut self, now_ms: u64, is_due: bool) -> io::Result<()> {
+        let release = if self.options.takes_releases { self.release()? } else { None };
+        let is_taken = release.is_some_and(|release| self.take(&release));
+        if is_due || is_taken {
+            self.checkpoint(now_ms)?;
+        }
+        if is_taken {
+            self.disk.remove_file(&self.folder.join(RELEASE_FILE))?;
+        }
+        Ok(())
+    }
+
+    /// What is asked to be released.
+    fn release(&self) -> io::Result<Option<Release>> {
+        match read_release(&self.disk, &self.folder) {
+            Ok(release) => Ok(release),
+            Err(CheckpointError::Io(error)) => Err(error),
+            Err(error) => {
+                let file = self.folder.join(RELEASE_FILE);
+                warn!(file = %file.display(), %error, "a release cannot be read: nothing is released");
+                self.disk.remove_file(&file)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Settles what was exported; `false` if some of it has to wait.
+    fn take(&self, release: &Release) -> bool {
+        let mut is_taken = true;
+        for (id, released) in release.logs() {
+            let mut logs =
+                self.live.iter().map(|live| &live.log).chain(self.left.iter().map(|left| &left.log));
+            // A log that is gone was settled.
+            let Some(log) = logs.find(|log| log.id() == id) else { continue };
+            match released.settle_live(log, &self.ledger) {
+                Outcome::Settled => {
+                    info!(log = %id, events = released.events(), "events were exported and released");
+                }
+                Outcome::Early => is_taken = false,
+                Outcome::Refused => {
+                    warn!(log = %id, "a release does not fit the journal any more: nothing of this log is released");
+                }
+            }
+        }
+        is_taken
     }
 
     fn checkpoint(&mut self, now_ms: u64) -> io::Result<()> {

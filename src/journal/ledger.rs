@@ -64,6 +64,11 @@ impl Ledger {
         }
     }
 
+    /// Its counts, when nobody else shares it any more.
+    pub fn into_account(self) -> Account {
+        self.0.into_inner()
+    }
+
     /// A log is gone.
     pub fn forget(&self, log: LogId) {
         self.0.lock().logs.remove(&log);

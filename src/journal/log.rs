@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::watermarks::{CoreId, CoreLog, Offset};
 
@@ -39,6 +40,13 @@ impl FromStr for LogId {
         // One name, one log.
         if id.to_string() == text { Ok(id) } else { Err(()) }
     }
+}
+
+/// A number for a log, or for a use of a segment, that does not come twice.
+pub fn draw_epoch() -> u64 {
+    // Both halves have fixed bits, at different places.
+    let (high, low) = Uuid::new_v4().as_u64_pair();
+    high ^ low
 }
 
 /// A segment in use, as all who work on its log know it.

@@ -11,7 +11,9 @@
 //! - [`Appender`] writes: a state machine that a reactor drives. A batch is *written* when it returns, *synced* when a sync of the file did.
 //! - [`Reader`] reads back what the queue to the forwarder had no room for, and what an earlier life of the node left.
 //! - [`Keeper`] makes segments ahead of need, lets them serve again below the checkpoint, and writes the checkpoint.
-//! - [`survey`](fn@survey) finds and checks everything in a folder, at the start and for `forebay journal`.
+//! - [`survey`](fn@survey) finds and checks everything in a folder, at the start and for `forebay journal`, which also has [`list_logs`]
+//!   (where each event is, in order), [`Follower`] (what is appended meanwhile), [`Release`] (exported, so not to be forwarded) and
+//!   [`repair`](fn@repair).
 //! - [`CoreLog`] has the watermarks, [`Ledger`] the counts.
 //!
 //! **Every start begins a new log for each core**, a folder named by an epoch that was drawn for it. So nothing is ever appended behind a torn tail,
@@ -21,23 +23,34 @@
 mod appender;
 mod checkpoint;
 mod disk;
+mod follower;
 pub mod format;
 mod keeper;
 mod ledger;
 mod left;
+mod listing;
 mod log;
 mod reader;
+mod release;
+mod repair;
+#[cfg(test)]
+mod samples;
 mod survey;
 mod watermarks;
 
 pub use appender::{AppendError, Appender, AppenderOptions, SegmentFile, SegmentWriter, Spare};
 pub use checkpoint::{CHECKPOINT_FILE, CheckpointError, read_checkpoint, write_checkpoint};
-pub use disk::{Disk, FileSystem, JournalLock, LockError};
+pub use disk::{Disk, FileSystem, Holder, JournalLock, LockError};
+pub use follower::Follower;
+pub use format::HeaderError;
 pub use keeper::{DAMAGED_FOLDER, JournalGauges, Keeper, KeeperOptions};
 pub use ledger::{Account, Ledger, SettledEvents};
 pub use left::{LeftLog, find_left};
-pub use log::{Log, LogId, Segment, Trouble};
+pub use listing::{ListedLog, Run, list_logs};
+pub use log::{Log, LogId, Segment, Trouble, draw_epoch};
 pub use reader::{ReadBatch, ReadRequest, ReadStep, Reader};
+pub use release::{RELEASE_FILE, Release, ReleasedLog, ReleasedRun, read_release, write_release};
+pub use repair::{Repair, RepairError, RepairedFile, repair};
 pub use survey::{
     Content, Damage, FoundLog, FoundSegment, Held, SEGMENT_SUFFIX, for_each_behind, read_segment, survey,
 };

@@ -80,6 +80,15 @@ impl FoundLog {
         self.segments.iter().filter_map(|segment| segment.content.as_ref().ok())
     }
 
+    /// Whether the damage of a segment does no harm: a write that the disk has failed, behind which the log went on in a later segment.
+    pub fn is_made_good(&self, content: &Content) -> bool {
+        let goes_on = |later: &Content| {
+            later.header.number > content.header.number
+                && (later.header.first..later.end).contains(&content.end)
+        };
+        content.damage.is_some_and(|damage| damage.batches_behind == 0) && self.contents().any(goes_on)
+    }
+
     /// Bytes of all its files.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
@@ -117,10 +126,16 @@ pub fn survey(
         let mut segments = headers(disk, id, &folder)?;
         let mut later = Held::default();
         for segment in segments.iter_mut().rev() {
-            let Ok(content) = &mut segment.content else { continue };
-            disk.read(&segment.path, 0, usize::MAX, &mut buffer)?;
-            *content = read_segment(&buffer, content.header, &later, |batch| visit(id, &segment.path, batch));
-            later.add(content);
+            let Ok(Content { header, .. }) = segment.content else { continue };
+            let is_there = found(disk.read(&segment.path, 0, usize::MAX, &mut buffer))?.is_some();
+            // Beside a running node, a file may serve again, or be gone, by now.
+            if !is_there || SegmentHeader::decode(&buffer) != Ok(header) {
+                segment.content = Err(HeaderError::Unused);
+                continue;
+            }
+            let content = read_segment(&buffer, header, &later, |batch| visit(id, &segment.path, batch));
+            later.add(&content);
+            segment.content = Ok(content);
         }
         logs.push(FoundLog { id, folder, segments });
     }
@@ -128,12 +143,13 @@ pub fn survey(
 }
 
 /// The segments of a log, in order, as their headers describe them.
-fn headers(disk: &impl Disk, id: LogId, folder: &Path) -> io::Result<Vec<FoundSegment>> {
+pub(super) fn headers(disk: &impl Disk, id: LogId, folder: &Path) -> io::Result<Vec<FoundSegment>> {
     let mut segments = Vec::new();
     let mut buffer = Vec::new();
     for name in disk.names(folder)?.into_iter().filter(|name| name.ends_with(SEGMENT_SUFFIX)) {
         let path = folder.join(name);
-        disk.read(&path, 0, HEADER_BYTES, &mut buffer)?;
+        let Some(()) = found(disk.read(&path, 0, HEADER_BYTES, &mut buffer))? else { continue };
+        let Some(bytes) = found(disk.bytes(&path))? else { continue };
         let header = SegmentHeader::decode(&buffer).and_then(|header| {
             if (header.core, header.log) == (id.core, id.epoch) {
                 Ok(header)
@@ -149,11 +165,19 @@ fn headers(disk: &impl Disk, id: LogId, folder: &Path) -> io::Result<Vec<FoundSe
             position: HEADER_BYTES as u64,
             damage: None,
         };
-        segments.push(FoundSegment { bytes: disk.bytes(&path)?, path, content: header.map(empty) });
+        segments.push(FoundSegment { bytes, path, content: header.map(empty) });
     }
     segments
         .sort_by_key(|segment| segment.content.as_ref().map_or(u64::MAX, |content| content.header.number));
     Ok(segments)
+}
+
+/// What was found; nothing, where a file has gone since its name was read.
+pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// The offsets that some segments hold.
@@ -234,5 +258,106 @@ pub fn for_each_behind(
             visit(&batch);
         }
         at = found + batch.bytes() as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::FileSystem;
+    use crate::journal::samples::{header, put, segment};
+
+    fn read(bytes: &[u8], later: &Held) -> (Content, Vec<u64>) {
+        let mut firsts = Vec::new();
+        let content = read_segment(bytes, header(0, 0), later, |batch| firsts.push(batch.head.first.0));
+        (content, firsts)
+    }
+
+    #[test]
+    fn a_torn_write_at_every_byte_of_the_last_batch_costs_that_batch_alone() {
+        let (whole, positions) = segment(header(0, 0), &[0, 2, 4], 512);
+        let (start, end) = (positions[2], positions[3]);
+        let records_end = start + whole[start..end].iter().rposition(|byte| *byte != 0).expect("records") + 1;
+        for torn_at in start..end {
+            // What lay there before was zeros.
+            let mut torn = whole.clone();
+            torn[torn_at..].fill(0);
+            let (content, firsts) = read(&torn, &Held::default());
+            if torn_at >= records_end {
+                assert_eq!(
+                    (content.damage, firsts),
+                    (None, vec![0, 2, 4]),
+                    "{torn_at}: only padding is gone"
+                );
+                continue;
+            }
+            assert_eq!((content.end, firsts), (Offset(4), vec![0, 2]), "torn at {torn_at}");
+            assert_eq!(content.position, start as u64);
+            // Before its first byte, there was no write.
+            let damage = Damage { position: start as u64, batches_behind: 0, events_behind: 0 };
+            assert_eq!(content.damage, (torn_at > start).then_some(damage), "torn at {torn_at}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_the_middle_costs_its_batch_and_the_others_are_found_behind_it() {
+        let (whole, positions) = segment(header(0, 0), &[0, 2, 4, 6], 512);
+        let padding = whole[..positions[2]].iter().rposition(|byte| *byte != 0).expect("records") + 1;
+        for bit in positions[1] * 8..padding * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let (content, firsts) = read(&flipped, &Held::default());
+            assert_eq!(firsts, [0], "bit {bit}");
+            let damage = Damage { position: positions[1] as u64, batches_behind: 2, events_behind: 4 };
+            assert_eq!(content.damage, Some(damage), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_use_of_the_segment_left_does_not_count() {
+        let (before, _) = segment(SegmentHeader { epoch: 400, ..header(9, 50) }, &[50, 52, 54, 56], 512);
+        let (now, positions) = segment(header(0, 0), &[0], 512);
+        let mut recycled = before;
+        // A write ends with zeros, behind which the old records are.
+        let end = positions[1] + 8;
+        recycled[..end].copy_from_slice(&now[..end]);
+        let (content, firsts) = read(&recycled, &Held::default());
+        assert_eq!((content.damage, firsts), (None, vec![0]));
+        assert!(recycled[end..].iter().any(|byte| *byte != 0), "there are old records");
+        // Torn over old records, it is seen as well, and nothing old comes back.
+        recycled[positions[0] + 30..].copy_from_slice(
+            &segment(SegmentHeader { epoch: 400, ..header(9, 50) }, &[50, 52, 54, 56], 512).0
+                [positions[0] + 30..],
+        );
+        let (content, firsts) = read(&recycled, &Held::default());
+        let damage = Damage { position: positions[0] as u64, batches_behind: 0, events_behind: 0 };
+        assert_eq!((content.damage, firsts), (Some(damage), vec![]));
+    }
+
+    #[test]
+    fn what_was_written_anew_counts_once_and_the_torn_write_before_it_is_made_good() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut first, positions) = segment(header(0, 0), &[0, 2, 4, 6], 512);
+        // The disk failed the write at 6; 4 was not synced, and came into the next segment again.
+        first[positions[3] + 20..].fill(0);
+        put(folder.path(), "0.segment", &first);
+        let (second, _) = segment(header(1, 4), &[4, 6, 8], 512);
+        put(folder.path(), "1.segment", &second);
+        let mut seen = Vec::new();
+        let logs = survey(&FileSystem, folder.path(), |_, path, batch| {
+            seen.push((path.file_name().expect("a file").to_owned(), batch.head.first.0));
+        });
+        let log = &logs.expect("read")[0];
+        let seen: Vec<_> = seen.iter().map(|(name, first)| (name.to_str().expect("text"), *first)).collect();
+        let (zero, one) = ("0.segment", "1.segment");
+        assert_eq!(seen, [(one, 4), (one, 6), (one, 8), (zero, 0), (zero, 2)]);
+        let contents: Vec<_> = log.contents().collect();
+        assert!(contents[0].damage.is_some() && log.is_made_good(contents[0]));
+        assert!(contents[1].damage.is_none() && !log.is_made_good(contents[1]));
+        // Had the log gone on elsewhere, the batch would be missed.
+        let (second, _) = segment(header(1, 8), &[8], 512);
+        put(folder.path(), "1.segment", &second);
+        let logs = survey(&FileSystem, folder.path(), |_, _, _| {}).expect("read");
+        assert!(!logs[0].is_made_good(logs[0].contents().next().expect("a segment")));
     }
 }

@@ -19,7 +19,8 @@ use crate::event::{RECORD_BYTES_EXTRA_MAX, RecordError, Records};
 use crate::journal::format::{HEADER_BYTES, HeaderError};
 use crate::journal::{
     Account, Appender, AppenderOptions, CheckpointError, CoreId, CoreLog, DAMAGED_FOLDER, Disk, FileSystem,
-    FoundLog, JournalLock, Keeper, KeeperOptions, Ledger, LeftLog, Log, LogId, find_left, read_checkpoint,
+    FoundLog, Holder, JournalLock, Keeper, KeeperOptions, Ledger, LeftLog, Log, LogId, draw_epoch, find_left,
+    read_checkpoint,
 };
 use crate::telemetry::{CoreMetrics, Earlier};
 
@@ -98,10 +99,11 @@ impl Journal {
         cores: &[Arc<CoreMetrics>],
         codes: Vec<&'static str>,
     ) -> Result<Self, NodeError> {
-        let folder = &options.journal.journal_dir;
+        let folder = &options.journal.folder.journal_dir;
         let disk = FileSystem;
         disk.make_folder(folder).map_err(|error| problem(folder, error))?;
-        let lock = JournalLock::take(folder)?;
+        let has_broker = !options.broker.amqp_url.is_empty();
+        let lock = JournalLock::take(folder, if has_broker { Holder::Broker } else { Holder::Alone })?;
         let mut account = match read_checkpoint(&disk, folder) {
             Ok(account) => account,
             // The counts are gone, and events that were confirmed may come again; to lose one would be worse.
@@ -123,8 +125,11 @@ impl Journal {
             *earlier.accepted_by_app.entry(*app).or_default() += settled.events();
         }
         let ledger = Arc::new(Ledger::new(account));
-        let keeper_options =
-            KeeperOptions { journal_bytes_max: options.journal.journal_max as u64, segment_bytes };
+        let keeper_options = KeeperOptions {
+            journal_bytes_max: options.journal.journal_max as u64,
+            segment_bytes,
+            takes_releases: !has_broker,
+        };
         let cores = cores.to_vec();
         let rejected = move || {
             let count = |index| cores.iter().map(|core: &Arc<CoreMetrics>| core.rejected(index)).sum();
@@ -141,7 +146,7 @@ impl Journal {
             keeper_options,
             ledger.clone(),
             Box::new(rejected),
-            Box::new(draw),
+            Box::new(draw_epoch),
         );
         keeper.add_bytes(aside_bytes(folder));
         for left in &left {
@@ -159,7 +164,7 @@ impl Journal {
 
     /// Begins the log of a core.
     pub(super) fn begin(&mut self, core: CoreId, marks: Arc<CoreLog>) -> Result<Appender, NodeError> {
-        let id = LogId { core, epoch: draw() };
+        let id = LogId { core, epoch: draw_epoch() };
         let folder = self.folder.join(id.to_string());
         let log = Arc::new(Log::new(id, folder.clone(), marks, Vec::new()));
         let spares = self.keeper.add_live(log.clone()).map_err(|error| problem(&folder, error))?;
@@ -263,13 +268,6 @@ fn aside_bytes(folder: &Path) -> u64 {
     let aside = folder.join(DAMAGED_FOLDER);
     let names = FileSystem.names(&aside).unwrap_or_default();
     names.iter().filter_map(|name| FileSystem.bytes(&aside.join(name)).ok()).sum()
-}
-
-/// A number that does not come twice.
-fn draw() -> u64 {
-    // Both halves have fixed bits, at different places.
-    let (high, low) = Uuid::new_v4().as_u64_pair();
-    high ^ low
 }
 
 fn problem(path: &Path, error: impl std::fmt::Display) -> NodeError {

@@ -122,7 +122,7 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     check_forwarder_cpus(options, &allowed_cpus())?;
     queue_share(options, cpus.len())?;
     segment_bytes(options, cpus.len())?;
-    check_journal(&options.journal.journal_dir)?;
+    check_journal(&options.journal.folder.journal_dir)?;
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
     match files.load() {

@@ -103,7 +103,11 @@ pub(crate) fn parts<D: Disk + Clone>(
     let mut draw = move || dice.below(usize::MAX) as u64;
     let id = LogId { core: CoreId(0), epoch: draw() };
     let log = Arc::new(Log::new(id, folder.join(id.to_string()), marks.clone(), Vec::new()));
-    let options = KeeperOptions { journal_bytes_max: plan.journal_bytes, segment_bytes: plan.segment_bytes };
+    let options = KeeperOptions {
+        journal_bytes_max: plan.journal_bytes,
+        segment_bytes: plan.segment_bytes,
+        takes_releases: false,
+    };
     let mut keeper = Keeper::new(
         disk.clone(),
         folder.to_owned(),
