@@ -9,6 +9,7 @@ mod connections;
 mod credentials;
 mod disk_full;
 mod journal;
+mod journal_tool;
 mod load;
 mod overload;
 mod refusals;
