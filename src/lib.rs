@@ -11,7 +11,8 @@
 //! | [`api`] | what a request means, and what is answered |
 //! | [`auth`] | apps, keys, tokens |
 //! | [`event`] | JSON checked, ids given, records framed |
-//! | [`handoff`] | the queue from a reactor to the forwarder, its log and watermarks |
+//! | [`journal`] | what was accepted, written down: segments, watermarks, recovery, the ledger |
+//! | [`handoff`] | the queue from a reactor to the forwarder |
 //! | [`forward`] | batches to the broker, and which of them are confirmed |
 //!
 //! Around them: [`node`] starts and stops it all, [`admin`] and [`telemetry`] show how it does, [`config`] holds every flag, [`clock`] is where

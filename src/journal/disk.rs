@@ -42,7 +42,7 @@ pub trait Disk {
     /// Gives a file another name in the same file system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes a file; after a power cut it may be there again.
+    /// Removes a file. It may be there again after a power cut.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
     /// Removes an empty folder.

@@ -46,7 +46,7 @@ pub struct SegmentHeader {
     pub epoch: u64,
     /// Its number in the log, counted from 0.
     pub number: u64,
-    /// Offset of its first event. What segments of lower numbers say of this offset and those behind it does not count.
+    /// Offset of its first event. What segments of lower numbers say of the offsets that it holds does not count.
     pub first: Offset,
 }
 

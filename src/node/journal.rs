@@ -248,7 +248,7 @@ fn tell_damage(log: &FoundLog) {
         let file = segment.path.display();
         match &segment.content {
             Ok(content) => {
-                let Some(damage) = content.damage else { continue };
+                let Some(damage) = content.damage.filter(|_| !log.is_made_good(content)) else { continue };
                 warn!(
                     %file,
                     position = damage.position,

@@ -87,7 +87,7 @@ fn record(folder: &Path, log: LogId) -> (Vec<Event>, Batches) {
     let mut dice = Dice(7);
     let marks = Arc::<CoreLog>::default();
     let log = Arc::new(Log::new(log, folder.join(log.to_string()), marks.clone(), Vec::new()));
-    let options = KeeperOptions { journal_bytes_max: 1 << 30, segment_bytes: SEGMENT };
+    let options = KeeperOptions { journal_bytes_max: 1 << 30, segment_bytes: SEGMENT, takes_releases: false };
     let mut epochs = Dice(9);
     let mut keeper = Keeper::new(
         FileSystem,
