@@ -2,8 +2,10 @@
 //!
 //! It shares the ring layer with the server and nothing else, so that it does not share the server's mistakes.
 
+mod collect;
 mod connection;
 mod credentials;
+mod delivery;
 mod generator;
 mod options;
 mod payload;
@@ -32,6 +34,8 @@ struct Cli {
 enum Command {
     /// Send events over a fixed number of connections, as fast as answers come or at a given rate.
     Run(Box<options::RunOptions>),
+    /// Consume from the queue until SIGINT or SIGTERM and write down what came, for `verify`; a broker or queue that is away is waited for.
+    Collect(Box<options::CollectOptions>),
     /// Drain the queue and say which accepted events are missing, changed or repeated.
     Verify(Box<options::VerifyOptions>),
 }
@@ -39,6 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(options) => run::run(&options),
+        Command::Collect(options) => collect::collect(&options),
         Command::Verify(options) => verify::verify(&options),
     };
     match outcome {
@@ -51,6 +56,9 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// Why a command could not do its work; all that is done with it is to show it.
+pub(crate) type AnyError = Box<dyn std::error::Error>;
 
 /// What a command found.
 enum Verdict {

@@ -94,6 +94,20 @@ pub(crate) struct RunOptions {
     pub(crate) max_error_ratio: Option<f64>,
 }
 
+/// Flags of `collect`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CollectOptions {
+    /// The broker.
+    #[arg(long, env = "FOREBAY_AMQP_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) amqp_url: String,
+    /// The queue to consume from.
+    #[arg(long, value_name = "NAME", default_value = "forebay.events")]
+    pub(crate) queue: String,
+    /// Append each event's id and the hash of its data before its message is acknowledged.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
 /// Flags of `verify`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct VerifyOptions {
@@ -106,6 +120,9 @@ pub(crate) struct VerifyOptions {
     /// What `run --ids` wrote; repeatable.
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) ids: Vec<PathBuf>,
+    /// What `collect` wrote, taken as if it were in the queue; repeatable.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) collected: Vec<PathBuf>,
     /// Give up after no message came for this long.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub(crate) patience: Duration,

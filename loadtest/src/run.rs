@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use forebay::config::CpuList;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::Verdict;
 use crate::credentials::{Fetcher, Tokens, address};
 use crate::generator::{self, Outcome, Share};
 use crate::options::RunOptions;
@@ -18,13 +17,12 @@ use crate::payload;
 use crate::report::Report;
 use crate::request::Payloads;
 use crate::tally::Progress;
+use crate::{AnyError, Verdict};
 
 /// How often the progress bar moves and tokens are looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// Wait before a token that was not given is asked for again.
 const TOKEN_RETRY: Duration = Duration::from_secs(1);
-
-type AnyError = Box<dyn std::error::Error>;
 
 /// Runs the load and reports.
 pub(crate) fn run(options: &RunOptions) -> Result<Verdict, AnyError> {

@@ -3,46 +3,48 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use futures_util::StreamExt;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
-use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use lapin::options::BasicAckOptions;
+use serde::Serialize;
 
-use crate::Verdict;
+use crate::delivery::{Deliveries, events, parse_url};
 use crate::options::VerifyOptions;
-use crate::request::hash;
+use crate::{AnyError, Verdict};
 
-/// Messages on their way to us that we have not acknowledged.
-const PREFETCH: u16 = 64;
 /// How many ids of a kind are shown.
 const SHOWN_MAX: usize = 10;
 
-type AnyError = Box<dyn std::error::Error>;
-
-/// A `CloudEvents` item, as far as it matters here.
-#[derive(Deserialize)]
-struct Item<'a> {
-    id: &'a str,
-    #[serde(borrow)]
-    data: &'a RawValue,
-}
-
-/// What became of an accepted event.
+/// What became of an event.
 #[derive(Debug, Default)]
 struct Fate {
     hash: String,
+    is_accepted: bool,
     seen: u64,
     changed: bool,
+}
+
+/// All events that were accepted or seen, by id.
+#[derive(Debug, Default)]
+struct Fates(HashMap<String, Fate>);
+
+impl Fates {
+    /// Takes an event that was delivered. One that nobody knows still has to be the same each time.
+    fn deliver(&mut self, id: &str, hash: String) {
+        if let Some(fate) = self.0.get_mut(id) {
+            fate.seen += 1;
+            fate.changed |= hash != fate.hash;
+        } else {
+            self.0.insert(id.to_owned(), Fate { hash, seen: 1, ..Fate::default() });
+        }
+    }
 }
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]
 struct Findings {
     accepted: u64,
+    /// Events, as often as they came.
     found: u64,
+    /// Messages that were in the queue.
     messages: u64,
     missing: Vec<String>,
     repeated: Vec<String>,
@@ -52,17 +54,27 @@ struct Findings {
 
 /// Drains the queue and compares.
 pub(crate) fn verify(options: &VerifyOptions) -> Result<Verdict, AnyError> {
-    let mut fates = HashMap::new();
+    let mut fates = Fates::default();
     for path in &options.ids {
-        read_ids(path, &mut fates)?;
+        each_line(path, "--ids", |id, hash| {
+            let fate = Fate { hash: hash.to_owned(), is_accepted: true, ..Fate::default() };
+            fates.0.insert(id.to_owned(), fate);
+        })?;
+    }
+    let mut findings = Findings { accepted: fates.0.len() as u64, ..Findings::default() };
+    for path in &options.collected {
+        each_line(path, "--collected", |id, hash| {
+            findings.found += 1;
+            fates.deliver(id, hash.to_owned());
+        })?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut findings = runtime.block_on(drain(options, &mut fates))?;
-    findings.accepted = fates.len() as u64;
-    for (id, fate) in fates {
+    runtime.block_on(drain(options, &mut fates, &mut findings))?;
+    for (id, fate) in fates.0 {
         match fate {
             Fate { seen: 0, .. } => findings.missing.push(id),
             Fate { changed: true, .. } => findings.changed.push(id),
+            Fate { is_accepted: false, .. } => findings.unknown.push(id),
             Fate { seen: 2.., .. } => findings.repeated.push(id),
             Fate { .. } => {}
         }
@@ -71,7 +83,7 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<Verdict, AnyError> {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
         println!("accepted  {}", findings.accepted);
-        println!("found     {} in {} messages", findings.found, findings.messages);
+        println!("found     {}, {} messages in the queue", findings.found, findings.messages);
         for (name, ids) in [
             ("missing", &findings.missing),
             ("repeated", &findings.repeated),
@@ -87,51 +99,46 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<Verdict, AnyError> {
     Ok(if is_good { Verdict::Good } else { Verdict::Bad })
 }
 
-fn read_ids(path: &Path, fates: &mut HashMap<String, Fate>) -> Result<(), AnyError> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("--ids {}: {error}", path.display()))?;
+fn each_line(path: &Path, flag: &str, mut take: impl FnMut(&str, &str)) -> Result<(), AnyError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{flag} {}: {error}", path.display()))?;
     for line in text.lines() {
         let (id, hash) =
             line.split_once(' ').ok_or_else(|| format!("{}: `{line}` is no id and hash", path.display()))?;
-        fates.insert(id.to_owned(), Fate { hash: hash.to_owned(), ..Fate::default() });
+        take(id, hash);
     }
     Ok(())
 }
 
-/// Consumes until all events were seen and the queue is quiet, or until patience ends.
-async fn drain(options: &VerifyOptions, fates: &mut HashMap<String, Fate>) -> Result<Findings, AnyError> {
-    let url: AMQPUri = options
-        .amqp_url
-        .parse()
-        .map_err(|_| "--amqp-url is no URL like amqp://user:password@host:5672/%2f")?;
-    let connection = Connection::connect_uri(url, ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-    let mut consumer = channel
-        .basic_consume(
-            options.queue.as_str().into(),
-            "forebay-loadtest".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        )
-        .await?;
-    let mut findings = Findings::default();
-    while let Ok(Some(delivery)) = tokio::time::timeout(options.patience, consumer.next()).await {
+/// Consumes until the queue is quiet, or until patience ends.
+async fn drain(options: &VerifyOptions, fates: &mut Fates, findings: &mut Findings) -> Result<(), AnyError> {
+    let mut deliveries = Deliveries::begin(&parse_url(&options.amqp_url)?, &options.queue).await?;
+    while let Ok(Some(delivery)) = tokio::time::timeout(options.patience, deliveries.next()).await {
         let delivery = delivery?;
         findings.messages += 1;
-        let items: Vec<Item<'_>> = serde_json::from_slice(&delivery.data)
-            .map_err(|error| format!("a message is no CloudEvents batch: {error}"))?;
-        for item in items {
+        for (id, hash) in events(&delivery.data)? {
             findings.found += 1;
-            match fates.get_mut(item.id) {
-                Some(fate) => {
-                    fate.seen += 1;
-                    fate.changed |= hash(item.data.get().as_bytes()) != fate.hash;
-                }
-                None => findings.unknown.push(item.id.to_owned()),
-            }
+            fates.deliver(id, hash);
         }
         delivery.ack(BasicAckOptions::default()).await?;
     }
-    connection.close(200, "done".into()).await?;
-    Ok(findings)
+    deliveries.end().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_comes_again_has_to_be_the_same_whether_it_is_known_or_not() {
+        let mut fates = Fates::default();
+        fates
+            .0
+            .insert("known".to_owned(), Fate { hash: "a".to_owned(), is_accepted: true, ..Fate::default() });
+        for (id, hash) in [("known", "a"), ("known", "a"), ("stranger", "b"), ("stranger", "c")] {
+            fates.deliver(id, hash.to_owned());
+        }
+        let of = |id: &str| (fates.0[id].is_accepted, fates.0[id].seen, fates.0[id].changed);
+        assert_eq!((of("known"), of("stranger")), ((true, 2, false), (false, 2, true)));
+    }
 }
