@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test lint doc bench bench-peers bench-levels soak simulate mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test lint doc bench bench-peers bench-levels soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,9 @@ simulate: ## Lives that end at any step, for SEEDS seeds (100000) of each kind
 mutants: ## Take the guards of the journal out one by one: the simulation has to notice each time
 	scripts/mutants
 
+chaos: ## Break a node, its broker and its disk under load for CHAOS_MINUTES (5); CHAOS_SEED runs it again
+	scripts/chaos
+
 fuzz: ## Fuzz each door for FUZZ_SECONDS (60)
 	scripts/fuzz
 
@@ -51,6 +54,6 @@ broker-stop: ## Stop it
 	scripts/broker stop
 
 clean: ## Remove everything that was built or kept
-	for name in main outage tls bench; do scripts/broker remove $$name; done
+	for name in main outage tls bench chaos; do scripts/broker remove $$name; done
 	cargo clean
 	rm -rf .broker forebay-data benches/peers/axum/target fuzz/target

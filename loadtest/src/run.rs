@@ -39,12 +39,13 @@ pub(crate) fn run(options: &RunOptions) -> Result<Verdict, AnyError> {
         api_key,
         secret,
     });
-    let mut refresh_at = fetcher.as_ref().map(|fetcher| fetcher.fetch(&tokens)).transpose()?;
-
+    // First of all: whoever ends the run wants its report.
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, stop.clone())?;
     }
+    let mut refresh_at = fetcher.as_ref().map(|fetcher| fetcher.fetch(&tokens)).transpose()?;
+
     let progress = start_bar(options);
     let shares = shares(options, &targets, &payloads, &tokens, &stop);
     let shown: Vec<_> = shares.iter().map(|(share, _)| share.progress.clone()).collect();

@@ -15,5 +15,6 @@ mod overload;
 mod refusals;
 mod refused_by_broker;
 mod stops;
+#[allow(dead_code, unused_imports, reason = "shared with the chaos tests, which need other parts of it")]
 mod support;
 mod tls;

@@ -9,9 +9,18 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 pub(crate) struct Broker(&'static str);
 
 /// A broker that a test has for itself, to do as it likes with.
+#[derive(Debug)]
 pub(crate) struct Exclusive {
     pub(crate) broker: Broker,
-    _guard: MutexGuard<'static, ()>,
+    _guard: Guard,
+}
+
+/// What keeps others away from it.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for the locks")]
+enum Guard {
+    Outage(MutexGuard<'static, ()>),
+    Chaos(MutexGuard<'static, bool>),
 }
 
 impl Broker {
@@ -29,7 +38,21 @@ impl Broker {
         let guard = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
         let broker = Self("outage");
         broker.start();
-        Exclusive { broker, _guard: guard }
+        Exclusive { broker, _guard: Guard::Outage(guard) }
+    }
+
+    /// The broker of the chaos tests, which no other test touches; it is running.
+    pub(crate) fn chaos() -> Exclusive {
+        static TAKEN: Mutex<bool> = Mutex::new(false);
+        let mut guard = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let broker = Self("chaos");
+        // A run that was cut short may have left it in any state.
+        if !std::mem::replace(&mut *guard, true) || TAKEN.is_poisoned() {
+            broker.script(&["remove"], &[]);
+            TAKEN.clear_poison();
+        }
+        broker.start();
+        Exclusive { broker, _guard: Guard::Chaos(guard) }
     }
 
     /// A broker with an AMQPS listener, whose certificates lie in `folder`.
@@ -46,6 +69,11 @@ impl Broker {
 
     pub(crate) fn stop(self) {
         self.script(&["stop"], &[]);
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(self) {
+        self.script(&["kill"], &[]);
     }
 
     /// Stops the process without ending it.

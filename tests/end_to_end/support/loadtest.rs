@@ -1,6 +1,7 @@
 //! The load tester, as users run it.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::node::binaries_from_outside;
 use super::{App, Node};
 
 /// Runs the load tester against a node.
@@ -17,6 +19,7 @@ pub(crate) struct Loadtest<'a> {
 }
 
 /// A run in the background.
+#[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
     report: PathBuf,
@@ -45,12 +48,18 @@ impl Loadtest<'_> {
 
     /// Drains the queue and compares it with the 202s of all runs.
     pub(crate) fn verify(&self) -> Value {
+        self.verify_with(None)
+    }
+
+    /// As [`Loadtest::verify`], together with what a [`Collector`] has taken out of the queue.
+    pub(crate) fn verify_with(&self, collected: Option<&Path>) -> Value {
         let mut command = Command::new(binary());
         command.args(["verify", "--json", "--patience", "2s", "--amqp-url", &self.node.queue.url]);
         command.args(["--queue", &self.node.queue.name]);
         for entry in std::fs::read_dir(self.ids()).expect("the ids") {
             command.arg("--ids").arg(entry.expect("an entry").path());
         }
+        command.args(collected.iter().flat_map(|path| [OsStr::new("--collected"), path.as_os_str()]));
         let Output { stdout, stderr, .. } = command.output().expect("the load tester runs");
         serde_json::from_slice(&stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&stderr)))
     }
@@ -60,7 +69,63 @@ impl Loadtest<'_> {
     }
 }
 
+/// Consumes from a node's queue all the time and writes down what it got.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    child: Child,
+    pub(crate) file: PathBuf,
+}
+
+impl Collector {
+    pub(crate) fn start(node: &Node) -> Self {
+        let file = node.folder.path().join("collected");
+        let mut command = Command::new(binary());
+        command.args(["collect", "--amqp-url", &node.queue.url, "--queue", &node.queue.name, "--out"]);
+        let child = command.arg(&file).stdout(Stdio::null()).spawn().expect("the collector runs");
+        Self { child, file }
+    }
+
+    /// Stops it without ending it.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Ends it once everything it has taken is written down; the file.
+    pub(crate) fn stop(mut self) -> PathBuf {
+        self.signal(Signal::TERM);
+        let status = self.child.wait().expect("a child");
+        assert!(status.success(), "the collector ended with {status}");
+        self.file.clone()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our own child");
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Running {
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
     /// Waits for the end; the report.
     pub(crate) fn wait(mut self) -> Value {
         let status = self.child.wait().expect("a child");
@@ -80,6 +145,9 @@ impl Running {
 fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(folder) = binaries_from_outside() {
+            return folder.join("forebay-loadtest");
+        }
         let forebay = PathBuf::from(env!("CARGO_BIN_EXE_forebay"));
         let profile = forebay.parent().expect("a folder");
         let mut build = Command::new(env!("CARGO"));

@@ -14,6 +14,9 @@ use tempfile::TempDir;
 
 use super::{Broker, Http, Queue, await_some, await_true};
 
+/// Any port, another one for each life of a node.
+const ANY: &str = "127.0.0.1:0";
+
 /// A running node, with its own data directory, exchange and queue.
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
@@ -36,6 +39,10 @@ fn new_name() -> String {
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
+/// A page of metrics.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics(String);
+
 /// An app's credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
@@ -52,9 +59,16 @@ pub(crate) struct Stopped {
     pub(crate) line: Value,
 }
 
+/// Where other binaries are to be tested than those that cargo built with the tests: the released ones, by tests that need no optimisation themselves.
+pub(super) fn binaries_from_outside() -> Option<PathBuf> {
+    std::env::var_os("TESTED_BINARIES").map(PathBuf::from)
+}
+
 /// The command of the binary under test, without any configuration from outside.
 pub(crate) fn forebay(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_forebay"));
+    let mut command =
+        Command::new(binaries_from_outside().map_or_else(built, |folder| folder.join("forebay")));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FOREBAY_")) {
         command.env_remove(name);
     }
@@ -78,8 +92,8 @@ impl Node {
 
     /// A node without a broker that is ready to take events.
     pub(crate) fn alone(flags: &[&str]) -> Self {
-        let node =
-            Self::launch(Arc::new(tempfile::tempdir().expect("a folder")), new_name(), None, flags, &[]);
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        let node = Self::launch(folder, new_name(), ANY, None, flags, &[]);
         await_true("the node is ready", || node.readyz().status == 200);
         node
     }
@@ -87,7 +101,25 @@ impl Node {
     /// A node that may never become ready.
     pub(crate) fn spawn(url: &str, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
-        Self::launch(folder, new_name(), Some(url), flags, environment)
+        Self::launch(folder, new_name(), ANY, Some(url), flags, environment)
+    }
+
+    /// A node whose clients find it at the same address in every life; see [`Node::revive`]. It may never become ready.
+    pub(crate) fn spawn_at_home(url: Option<&str>, flags: &[&str]) -> Self {
+        // Below the ports that outgoing connections get (32768 and up): one of those would take it while the node is away, or even meet itself.
+        let first = 20_000 + std::process::id() % 8_000;
+        let free = (first..first + 1_000).map(|port| format!("127.0.0.1:{port}"));
+        let address = free.into_iter().find(|address| std::net::TcpListener::bind(address).is_ok());
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        Self::launch(folder, new_name(), &address.expect("a free port"), url, flags, &[])
+    }
+
+    /// Another life at the same address of a node that was killed, ready or not.
+    pub(crate) fn revive(&mut self, url: Option<&str>, flags: &[&str]) {
+        let (folder, name, address) =
+            (self.folder.clone(), self.queue.name.clone(), self.address.to_string());
+        self.has_heir = true;
+        *self = Self::launch(folder, name, &address, url, flags, &[]);
     }
 
     /// Another life of a node that has ended: the same folder, exchange and queue.
@@ -95,7 +127,7 @@ impl Node {
         self.kill();
         let (folder, name) = (self.folder.clone(), self.queue.name.clone());
         self.has_heir = true;
-        let node = Self::launch(folder, name, url, flags, &[]);
+        let node = Self::launch(folder, name, ANY, url, flags, &[]);
         await_true("the node is ready", || node.readyz().status == 200);
         node
     }
@@ -103,6 +135,7 @@ impl Node {
     fn launch(
         folder: Arc<TempDir>,
         name: String,
+        listen: &str,
         url: Option<&str>,
         flags: &[&str],
         environment: &[(&str, &str)],
@@ -112,9 +145,9 @@ impl Node {
             "json",
             "serve",
             "--listen",
-            "127.0.0.1:0",
+            listen,
             "--admin-listen",
-            "127.0.0.1:0",
+            ANY,
             "--exchange",
             &name,
             "--queue",
@@ -207,16 +240,17 @@ impl Node {
 
     /// The value of a metric, with its labels as they are written.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let page = String::from_utf8(Http::connect(self.admin).get("/metrics").body).expect("text");
-        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no metric {name} in {page}")).parse().expect("a number")
+        self.metrics().value(name)
     }
 
     /// The sum of a metric over all its labels.
     pub(crate) fn metric_sum(&self, name: &str) -> u64 {
-        let page = String::from_utf8(Http::connect(self.admin).get("/metrics").body).expect("text");
-        let lines = page.lines().filter(|line| !line.starts_with('#') && line.starts_with(name));
-        lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("a number")).sum()
+        self.metrics().sum(name)
+    }
+
+    /// All metrics, of one moment.
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics(String::from_utf8(Http::connect(self.admin).get("/metrics").body).expect("text"))
     }
 
     /// The node's process.
@@ -263,6 +297,20 @@ impl Node {
     /// The registry of apps.
     pub(crate) fn apps_file(&self) -> PathBuf {
         self.folder.path().join("forebay-data/apps.json")
+    }
+}
+
+impl Metrics {
+    /// The value of a metric, with its labels as they are written.
+    pub(crate) fn value(&self, name: &str) -> u64 {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no metric {name} in {}", self.0)).parse().expect("a number")
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) fn sum(&self, name: &str) -> u64 {
+        let lines = self.0.lines().filter(|line| !line.starts_with('#') && line.starts_with(name));
+        lines.map(|line| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("a number")).sum()
     }
 }
 
