@@ -46,7 +46,8 @@ impl Fault {
 impl Stage {
     /// Lets a fault happen, last, and be over. With `has_kill`, the node is killed and started in the midst of it.
     pub(crate) fn strike(&mut self, fault: Fault, hold: Duration, has_kill: bool) {
-        let meanwhile = if has_kill { ", and the node is killed meanwhile" } else { "" };
+        let meanwhile =
+            if has_kill && fault != Fault::NodeKilled { ", and the node is killed meanwhile" } else { "" };
         self.say(format!("{fault:?} for {hold:.1?}{meanwhile}"));
         let broker = self.broker();
         match fault {
@@ -80,7 +81,7 @@ impl Stage {
                 await_true("a new connection", again);
                 self.hold(hold, has_kill);
             }
-            Fault::QueueDeleted => self.delete_queue(),
+            Fault::QueueDeleted => self.delete_queue(has_kill),
             Fault::QueueFull => {
                 let nacked = self.node.metric("forebay_broker_nacked_messages_total");
                 self.collector.pause();
@@ -113,16 +114,24 @@ impl Stage {
 
     /// Deletes the queue when that loses nothing: what it has confirmed is the broker's to keep, and a deleted queue is no fault of the node.
     ///
-    /// A classic queue deletes itself only if it is empty, in one step: all that it confirmed was given to the collector, which writes it down
-    /// before it acknowledges. A quorum queue has no such step, so it is deleted in the absence of the only one who publishes.
-    fn delete_queue(&mut self) {
-        if self.plan.queue_type == "classic" {
-            await_true("the queue is empty and gone", || self.node.queue.delete_if_empty());
+    /// An empty queue is not enough. What is on its way to the queue when it goes is lost, and RabbitMQ confirms it all the same. So it goes while
+    /// the node is dead, or has nothing to publish, and when the collector has been given everything, which it writes down before it acknowledges.
+    fn delete_queue(&mut self, has_kill: bool) {
+        let delete = |stage: &mut Self| {
+            await_true("the queue is empty", || stage.node.queue.ready_messages() == 0);
+            stage.node.queue.delete_alone();
+        };
+        if has_kill {
+            self.kill_node_and(delete);
         } else {
-            self.kill_node_and(|stage| {
-                await_true("the queue is empty", || stage.node.queue.ready_messages() == 0);
-                stage.node.queue.delete();
-            });
+            self.end_load();
+            self.await_drained();
+            let returned = self.node.metric("forebay_broker_returned_messages_total");
+            delete(self);
+            self.renew_load();
+            self.await_flow();
+            let now = self.node.metric("forebay_broker_returned_messages_total");
+            assert!(now > returned, "the node has met a queue that is gone");
         }
     }
 

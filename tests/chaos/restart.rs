@@ -66,23 +66,23 @@ pub(crate) fn body_of(bytes: usize) -> String {
     format!("{head}{}\"}}", "x".repeat(bytes - head.len() - 2))
 }
 
-fn each_file(folder: &Path, act: &mut impl FnMut(File)) {
+fn each_file(folder: &Path, act: &mut impl FnMut(&mut File)) {
     for entry in std::fs::read_dir(folder).expect("the journal") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             each_file(&path, act);
         } else {
-            act(File::open(path).expect("a segment"));
+            act(&mut File::open(path).expect("a segment"));
         }
     }
 }
 
 /// Lets the kernel forget what it has of a file, so that it has to be read from the disk.
-fn forget(file: File) {
-    fdatasync(&file).expect("a sync");
-    fadvise(&file, 0, None, Advice::DontNeed).expect("advice");
+fn forget(file: &mut File) {
+    fdatasync(&*file).expect("a sync");
+    fadvise(&*file, 0, None, Advice::DontNeed).expect("advice");
 }
 
-fn read(mut file: File) {
-    std::io::copy(&mut file, &mut std::io::sink()).expect("a segment");
+fn read(file: &mut File) {
+    std::io::copy(file, &mut std::io::sink()).expect("a segment");
 }

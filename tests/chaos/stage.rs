@@ -121,7 +121,7 @@ impl Stage {
         await_true("the load", || self.node.metric("forebay_events_accepted_total") > accepted);
     }
 
-    fn end_load(&mut self) {
+    pub(crate) fn end_load(&mut self) {
         if let Some(load) = self.load.take() {
             let report = load.stop();
             self.accepted_by_reports += report["accepted"].as_u64().expect("a count");
@@ -184,13 +184,17 @@ impl Stage {
         await_true_within(BACK_WITHIN, "the node has caught up", is_so);
     }
 
+    /// Nothing is pending; without load, nothing is on its way to the broker.
+    pub(crate) fn await_drained(&self) {
+        let is_so = || self.node.metric("forebay_events_pending") == 0;
+        await_true_within(DRAINED_WITHIN, "all is confirmed", is_so);
+    }
+
     /// Drains the node once all faults are lifted, and compares what the load tester was promised with what came out of the queue.
     pub(crate) fn close(mut self) -> Outcome {
         self.end_load();
         self.say("the load has ended");
-        await_true_within(DRAINED_WITHIN, "all is confirmed", || {
-            self.node.metric("forebay_events_pending") == 0
-        });
+        self.await_drained();
         self.check_ledger();
         self.say("the node has drained");
         let Self { node, app, collector, accepted_by_reports, accepted_by_metrics, lives, .. } = self;

@@ -125,6 +125,15 @@ impl Queue {
         })
     }
 
+    /// Removes the queue, and leaves the exchange.
+    pub(crate) fn delete_alone(&self) {
+        self.on_channel(async |channel| {
+            let deleted =
+                channel.queue_delete(self.name.as_str().into(), QueueDeleteOptions::default()).await;
+            deleted.expect("the queue");
+        });
+    }
+
     /// Removes queue and exchange, if the broker is there.
     pub(crate) fn delete(&self) {
         let delete = async {
