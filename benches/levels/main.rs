@@ -12,23 +12,15 @@ mod statistics;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use peer::{Lab, Peer, Sample};
+use peer::{Lab, Peer, Sample, rounds_and_seconds};
 use statistics::Interval;
 
 const LEVELS: [&str; 4] = ["queued", "written", "synced", "confirmed"];
-const ROUNDS: usize = 12;
-const RUN_SECONDS: u64 = 2;
 /// What the journal may cost, as a multiple of `queued`: the upper end of the interval.
 const PROMISES: [(&str, f64); 2] = [("written", 1.10), ("synced", 1.20)];
 
 fn main() {
-    // `cargo bench` passes flags of its own.
-    let number = |name: &str, usual: u64| {
-        std::env::var(name)
-            .map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
-    };
-    let rounds = usize::try_from(number("ROUNDS", ROUNDS as u64)).expect("a few");
-    let seconds = number("RUN_SECONDS", RUN_SECONDS);
+    let (rounds, seconds) = rounds_and_seconds();
     let lab = Lab::new(PathBuf::from(std::env::var("PEERS_DIR").expect("run this with `make bench-levels`")));
     let nodes: Vec<Peer> =
         LEVELS.iter().enumerate().map(|(slot, level)| Peer::forebay(&lab, level, slot)).collect();

@@ -10,27 +10,19 @@ mod statistics;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use peer::{Lab, Peer, Sample};
+use peer::{Lab, Peer, Sample, rounds_and_seconds};
 use statistics::Interval;
 
 /// Pipelining depths.
 const DEPTHS: [usize; 2] = [1, 16];
 /// Forebay runs at its default level.
 const FOREBAY: &str = "written";
-const ROUNDS: usize = 12;
-const RUN_SECONDS: u64 = 2;
 
 /// What the node promises, as a share of the other's CPU per request.
 const PROMISES: [(&str, usize, f64); 3] = [("nginx", 1, 0.65), ("axum", 1, 0.55), ("nginx", 16, 0.25)];
 
 fn main() {
-    // `cargo bench` passes flags of its own.
-    let number = |name: &str, usual: u64| {
-        std::env::var(name)
-            .map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
-    };
-    let rounds = usize::try_from(number("ROUNDS", ROUNDS as u64)).expect("a few");
-    let seconds = number("RUN_SECONDS", RUN_SECONDS);
+    let (rounds, seconds) = rounds_and_seconds();
     let lab = Lab::new(PathBuf::from(std::env::var("PEERS_DIR").expect("run this with `make bench-peers`")));
     let peers = [Peer::nginx(&lab), Peer::axum(&lab), Peer::forebay(&lab, FOREBAY, 0)];
 

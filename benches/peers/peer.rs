@@ -18,6 +18,15 @@ const CONNECTIONS: &str = "64";
 /// How long a server may take to start, and a broker to confirm what is left.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How many rounds to run, and for how many seconds each server is loaded: `ROUNDS` and `RUN_SECONDS`. (`cargo bench` passes flags of its own.)
+pub(crate) fn rounds_and_seconds() -> (usize, u64) {
+    let number = |name: &str, usual: u64| {
+        std::env::var(name)
+            .map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
+    };
+    (usize::try_from(number("ROUNDS", 12)).expect("a few"), number("RUN_SECONDS", 2))
+}
+
 /// Where everything is: binaries, credentials, the body that is sent.
 pub(crate) struct Lab {
     folder: PathBuf,

@@ -39,6 +39,9 @@ pub trait Disk {
     /// Puts a file in the place of another, whole or not at all.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()>;
 
+    /// Cuts a file short; after a power cut it may be as it was.
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
+
     /// Gives a file another name in the same file system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
@@ -124,6 +127,10 @@ impl Disk for FileSystem {
         file.sync_all()?;
         fs::rename(&new, path)?;
         sync_folder_of(path)
+    }
+
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(path)?.set_len(bytes)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

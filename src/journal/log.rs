@@ -163,6 +163,13 @@ impl Log {
         }
     }
 
+    /// The file of segment `number` has fewer bytes now.
+    pub(super) fn shrink(&self, number: u64, bytes: u64) {
+        for segment in self.segments.lock().iter_mut().filter(|segment| segment.number == number) {
+            segment.bytes = bytes;
+        }
+    }
+
     /// The segment that holds the event at `offset`: the latest, if there are several.
     pub fn find(&self, offset: Offset) -> Option<Segment> {
         let holds =
@@ -195,18 +202,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn segment(number: u64, first: u64, end: Option<u64>) -> Segment {
-        Segment {
-            path: format!("{number}").into(),
-            bytes: 1 << 20,
-            number,
-            epoch: 100 + number,
-            first: Offset(first),
-            end: end.map(Offset),
-            is_suspect: false,
-        }
-    }
+    use crate::journal::samples::in_use as segment;
 
     fn log(segments: Vec<Segment>) -> Log {
         Log::new(LogId { core: CoreId(1), epoch: 0xabc }, "log".into(), Arc::default(), segments)

@@ -45,7 +45,7 @@ pub use follower::Follower;
 pub use format::HeaderError;
 pub use keeper::{DAMAGED_FOLDER, JournalGauges, Keeper, KeeperOptions};
 pub use ledger::{Account, Ledger, SettledEvents};
-pub use left::{LeftLog, find_left};
+pub use left::{LeftLog, find_left, trim_left};
 pub use listing::{ListedLog, Run, list_logs};
 pub use log::{Log, LogId, Segment, Trouble, draw_epoch};
 pub use reader::{ReadBatch, ReadRequest, ReadStep, Reader};

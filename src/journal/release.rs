@@ -170,21 +170,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::journal::{CoreId, CoreLog, Segment};
+    use crate::journal::samples::in_use as segment;
+    use crate::journal::{CoreId, CoreLog};
 
     const APP: Uuid = Uuid::from_u128(7);
-
-    fn segment(number: u64, first: u64, end: Option<u64>) -> Segment {
-        Segment {
-            path: format!("{number}").into(),
-            bytes: 1 << 20,
-            number,
-            epoch: 100 + number,
-            first: Offset(first),
-            end: end.map(Offset),
-            is_suspect: false,
-        }
-    }
 
     /// A log of which `[0, 30)` was written.
     fn log() -> Log {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, FileSystem};
 use super::format::{BatchHead, SegmentHeader, batch_bytes};
-use super::log::LogId;
+use super::log::{LogId, Segment};
 use super::watermarks::{CoreId, Offset};
 
 /// The log of the samples.
@@ -43,4 +43,17 @@ pub(super) fn put(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = log.join(name);
     FileSystem.replace(&path, bytes).expect("written");
     path
+}
+
+/// A segment as its log knows it.
+pub(super) fn in_use(number: u64, first: u64, end: Option<u64>) -> Segment {
+    Segment {
+        path: format!("{number}").into(),
+        bytes: 1 << 20,
+        number,
+        epoch: 100 + number,
+        first: Offset(first),
+        end: end.map(Offset),
+        is_suspect: false,
+    }
 }

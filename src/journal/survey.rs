@@ -1,9 +1,10 @@
 //! What lies in a journal's folder: every log, every segment, every batch, checked.
 //!
-//! A segment is read up to the first place that holds no batch of this use of it: zeros are its end, anything else is damage (a write that a crash
-//! tore, or a flipped bit). Nothing behind that is taken for granted; but whole batches that lie there are counted, and kept for
+//! A segment is read up to the first place that holds no batch of this use of it: zeros with nothing behind them are its end, anything else is
+//! damage (a write that a crash tore, a hole that a power cut has left, or a flipped bit). Nothing behind that is taken for granted; but whole batches that lie there are counted, and kept for
 //! `forebay journal repair`. Where two segments hold the same offset (a disk failed, and what was at stake was written anew), the later counts.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,14 @@ pub struct Content {
     pub position: u64,
     /// What is wrong there.
     pub damage: Option<Damage>,
+}
+
+impl Content {
+    /// A segment without a batch.
+    fn empty(header: SegmentHeader) -> Self {
+        let position = HEADER_BYTES as u64;
+        Self { header, end: header.first, batches: 0, events: 0, position, damage: None }
+    }
 }
 
 /// A place that holds neither a batch nor the end.
@@ -157,15 +166,7 @@ pub(super) fn headers(disk: &impl Disk, id: LogId, folder: &Path) -> io::Result<
                 Err(HeaderError::Damaged)
             }
         });
-        let empty = |header: SegmentHeader| Content {
-            header,
-            end: header.first,
-            batches: 0,
-            events: 0,
-            position: HEADER_BYTES as u64,
-            damage: None,
-        };
-        segments.push(FoundSegment { bytes, path, content: header.map(empty) });
+        segments.push(FoundSegment { bytes, path, content: header.map(Content::empty) });
     }
     segments
         .sort_by_key(|segment| segment.content.as_ref().map_or(u64::MAX, |content| content.header.number));
@@ -180,20 +181,30 @@ pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// The offsets that some segments hold.
+/// The offsets that some segments hold: ranges that neither overlap nor touch, by their first offset.
 #[derive(Clone, Debug, Default)]
-pub struct Held(Vec<(Offset, Offset)>);
+pub struct Held(BTreeMap<Offset, Offset>);
 
 impl Held {
     /// Adds those of a segment.
     pub fn add(&mut self, content: &Content) {
-        if content.events > 0 {
-            self.0.push((content.header.first, content.end));
+        if content.events == 0 {
+            return;
         }
+        let (mut first, mut end) = (content.header.first, content.end);
+        // Segments follow each other, so that all of a log is one range most of the time.
+        while let Some((near_first, near_end)) = self.0.range(..=end).next_back().map(|(a, b)| (*a, *b))
+            && near_end >= first
+        {
+            self.0.remove(&near_first);
+            first = first.min(near_first);
+            end = end.max(near_end);
+        }
+        self.0.insert(first, end);
     }
 
     fn has(&self, offset: Offset) -> bool {
-        self.0.iter().any(|(first, end)| (*first..*end).contains(&offset))
+        self.0.range(..=offset).next_back().is_some_and(|(_, end)| offset < *end)
     }
 }
 
@@ -204,14 +215,7 @@ pub fn read_segment(
     later: &Held,
     mut visit: impl FnMut(&FramedBatch<'_>),
 ) -> Content {
-    let mut content = Content {
-        header,
-        end: header.first,
-        batches: 0,
-        events: 0,
-        position: HEADER_BYTES as u64,
-        damage: None,
-    };
+    let mut content = Content::empty(header);
     let whole = bytes.len() as u64;
     loop {
         let at = usize::try_from(content.position).unwrap_or(usize::MAX);
@@ -226,14 +230,15 @@ pub fn read_segment(
                 content.batches += 1;
                 content.events += u64::from(batch.head.events);
             }
-            Err(NoBatch::End) => return content,
-            Err(NoBatch::Bad | NoBatch::Needs(_)) => {
+            Err(no_batch) => {
                 let mut damage = Damage { position: content.position, batches_behind: 0, events_behind: 0 };
                 for_each_behind(bytes, header, content.position, content.end, later, |batch| {
                     damage.batches_behind += 1;
                     damage.events_behind += u64::from(batch.head.events);
                 });
-                content.damage = Some(damage);
+                // Zeros are the end, unless something of this use lies behind them: a hole that a power cut has left.
+                let is_end = no_batch == NoBatch::End && damage.batches_behind == 0;
+                content.damage = (!is_end).then_some(damage);
                 return content;
             }
         }
@@ -332,6 +337,35 @@ mod tests {
         let (content, firsts) = read(&recycled, &Held::default());
         let damage = Damage { position: positions[0] as u64, batches_behind: 0, events_behind: 0 };
         assert_eq!((content.damage, firsts), (Some(damage), vec![]));
+    }
+
+    #[test]
+    fn zeros_are_the_end_only_if_nothing_of_this_use_lies_behind_them() {
+        let (mut bytes, positions) = segment(header(0, 0), &[0, 2, 4], 512);
+        let whole = read_segment(&bytes, header(0, 0), &Held::default(), |_| {});
+        assert_eq!((whole.end, whole.damage), (Offset(6), None));
+        // A power cut has lost the sectors in the middle.
+        bytes[positions[1]..positions[2]].fill(0);
+        let content = read_segment(&bytes, header(0, 0), &Held::default(), |_| {});
+        let damage = Damage { position: positions[1] as u64, batches_behind: 1, events_behind: 2 };
+        assert_eq!((content.end, content.damage), (Offset(2), Some(damage)));
+    }
+
+    #[test]
+    fn ranges_that_meet_become_one() {
+        let mut held = Held::default();
+        let content =
+            |first, end| Content { end: Offset(end), events: 1, ..Content::empty(header(0, first)) };
+        for (first, end) in [(10, 20), (40, 50), (20, 30), (5, 12), (29, 41)] {
+            held.add(&content(first, end));
+        }
+        assert_eq!(held.0.into_iter().collect::<Vec<_>>(), [(Offset(5), Offset(50))]);
+        let mut apart = Held::default();
+        for (first, end) in [(10, 20), (30, 40)] {
+            apart.add(&content(first, end));
+        }
+        let has = [9, 10, 19, 20, 29, 30, 39, 40].map(|offset| apart.has(Offset(offset)));
+        assert_eq!(has, [false, true, true, false, false, true, true, false]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::journal::format::{HEADER_BYTES, HeaderError};
 use crate::journal::{
     Account, Appender, AppenderOptions, CheckpointError, CoreId, CoreLog, DAMAGED_FOLDER, Disk, FileSystem,
     FoundLog, Holder, JournalLock, Keeper, KeeperOptions, Ledger, LeftLog, Log, LogId, draw_epoch, find_left,
-    read_checkpoint,
+    read_checkpoint, trim_left,
 };
 use crate::telemetry::{CoreMetrics, Earlier};
 
@@ -113,7 +113,10 @@ impl Journal {
             }
             Err(error) => return Err(problem(folder, error)),
         };
-        let (left, by_app) = look_through(folder, &account)?;
+        let (mut left, by_app) = look_through(folder, &account)?;
+        if let Err(error) = trim_left(&disk, &mut left) {
+            warn!(%error, folder = %folder.display(), "cannot give back space that the journal does not need");
+        }
         // Logs that are gone need no entry any more.
         account.logs.retain(|id, _| left.iter().any(|left| left.log.id() == *id));
         let mut earlier = Earlier {

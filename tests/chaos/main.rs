@@ -1,6 +1,6 @@
 //! Chaos on the real thing: a real node, a real RabbitMQ and the real load tester, while everything around the node breaks.
 //!
-//! `cargo test --test chaos` runs a short form of each; `make chaos` (`scripts/chaos`) the long one, whose sizes come through the environment:
+//! `cargo test` runs a short form of each; `make chaos` (`scripts/chaos`) the long one, whose sizes come through the environment:
 //! `CHAOS_MINUTES` and `CHAOS_SEED` (`schedule.rs`), `KILLS` (`kills.rs`), `BACKLOG_SECONDS` and `BACKLOG_RATE` (`backlog.rs`), `RESTART_MIB`
 //! (`restart.rs`).
 

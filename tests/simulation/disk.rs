@@ -257,6 +257,17 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        let inode = *state.names.get(path).ok_or_else(missing)?;
+        let file = &mut state.inodes[inode];
+        let bytes = usize::try_from(bytes).expect("small");
+        file.cache.truncate(bytes);
+        file.durable.truncate(bytes);
+        file.dirty.retain(|sector| sector * SECTOR < bytes);
+        Ok(())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         let inode = state.names.remove(from).ok_or_else(missing)?;

@@ -16,7 +16,7 @@ use forebay::forward::{Dispatch, DispatchOptions, Source, TrackerOptions};
 use forebay::handoff::{Bell, Doorbell, QueueLimits, queue};
 use forebay::journal::{
     Appender, AppenderOptions, CoreId, CoreLog, Disk, Keeper, KeeperOptions, Ledger, Log, LogId, ReadRequest,
-    find_left, read_checkpoint,
+    find_left, read_checkpoint, trim_left,
 };
 use forebay::reactor::{Reactor, ReactorOptions, ReactorParts, Turned};
 use forebay::telemetry::{Books, CoreMetrics, Earlier, ForwarderMetrics, Health, Phase};
@@ -91,7 +91,8 @@ pub(crate) fn parts<D: Disk + Clone>(
     let shared = Arc::new(SharedCredentials::new(Credentials { registry, keys }));
 
     let mut account = read_checkpoint(disk, folder).expect("own checkpoint");
-    let left = find_left(disk, folder, &account, |_, _, _, _| {}).expect("a disk that reads");
+    let mut left = find_left(disk, folder, &account, |_, _, _, _| {}).expect("a disk that reads");
+    trim_left(disk, &mut left).expect("files that are there");
     account.logs.retain(|id, _| left.iter().any(|left| left.log.id() == *id));
     let pending: u64 = left.iter().map(|left| left.events).sum();
     let earlier = Earlier { accepted: account.total.events() + pending, ..Earlier::default() };
