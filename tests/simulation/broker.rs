@@ -43,6 +43,8 @@ pub(crate) struct SimBroker {
     names: BTreeMap<(LogId, Offset), Uuid>,
     bodies: BTreeMap<MessageId, Vec<u8>>,
     sent: Vec<Sent>,
+    /// What it has said already, and is heard later than the rest of the same frame.
+    unheard: Vec<(Ticket, Word, Option<MessageId>)>,
     silent_until: Duration,
     dice: Dice,
 }
@@ -56,6 +58,7 @@ impl SimBroker {
             names: BTreeMap::new(),
             bodies: BTreeMap::new(),
             sent: Vec::new(),
+            unheard: Vec::new(),
             silent_until: Duration::ZERO,
             dice: Dice(seed ^ 0xb10c),
         }
@@ -63,6 +66,7 @@ impl SimBroker {
 
     /// The node's life ends; what was on its way may have arrived.
     pub(crate) fn hang_up(&mut self) {
+        self.unheard.clear();
         for Sent { message, .. } in std::mem::take(&mut self.sent) {
             if let Some(message) = message
                 && self.dice.happens(500)
@@ -97,8 +101,12 @@ impl SimBroker {
         self.answer(dispatch, now);
     }
 
-    /// Says something of a few messages, in any order; returns come with whichever confirm there is.
+    /// Says something of a few messages, in any order; returns come with whichever confirm there is, and some of it is heard only after the rest
+    /// was believed to be all.
     fn answer(&mut self, dispatch: &mut Dispatch, now: Duration) {
+        // The rest of the frame before is heard ahead of any other.
+        let unheard = std::mem::take(&mut self.unheard);
+        tell(dispatch, unheard, now);
         let count = self.dice.below(self.sent.len() + 1);
         let mut words = Vec::new();
         let mut returned = Vec::new();
@@ -122,16 +130,15 @@ impl SimBroker {
                 words.push((ticket, Word::Acked));
             }
         }
-        let Some(highest) = words.iter().map(|(ticket, _)| *ticket).max() else { return };
-        for (ticket, word) in words {
-            let with_it = if returned.is_empty() || word == Word::Fence {
-                None
-            } else {
-                Some(returned.remove(self.dice.below(returned.len())))
-            };
-            dispatch.handle_word(ticket, word, with_it, now);
-        }
-        dispatch.handle_answered(highest);
+        let mut words: Vec<_> = words
+            .into_iter()
+            .map(|(ticket, word)| {
+                let has_it = !returned.is_empty() && word != Word::Fence;
+                (ticket, word, has_it.then(|| returned.remove(self.dice.below(returned.len()))))
+            })
+            .collect();
+        self.unheard = words.split_off(self.dice.below(words.len() + 1));
+        tell(dispatch, words, now);
     }
 
     fn close_channel(&mut self, dispatch: &mut Dispatch) {
@@ -169,6 +176,14 @@ impl SimBroker {
     pub(crate) fn seen(&self) -> BTreeSet<Uuid> {
         self.names.values().copied().collect()
     }
+}
+
+fn tell(dispatch: &mut Dispatch, words: Vec<(Ticket, Word, Option<MessageId>)>, now: Duration) {
+    let Some(highest) = words.iter().map(|(ticket, ..)| *ticket).max() else { return };
+    for (ticket, word, returned) in words {
+        dispatch.handle_word(ticket, word, returned, now);
+    }
+    dispatch.handle_answered(highest);
 }
 
 fn ids(message: &Message) -> Vec<Uuid> {

@@ -60,12 +60,18 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Makes a client with requests numbered from `first`.
-    pub(crate) fn new(first: u64, dice: &mut Dice, token: &str, least: AckLevel) -> Self {
+    /// Makes a client with requests numbered from `first`: of all kinds, or single events with so many bytes.
+    pub(crate) fn new(
+        first: u64,
+        dice: &mut Dice,
+        token: &str,
+        least: AckLevel,
+        uniform: Option<usize>,
+    ) -> Self {
         let count = 1 + dice.below(40);
         let mut requests = Vec::new();
         for number in (first..).take(count) {
-            let request = Request::new(number, dice, token, least);
+            let request = Request::new(number, dice, token, least, uniform);
             let is_last = request.is_last;
             requests.push(request);
             if is_last {
@@ -144,14 +150,17 @@ impl Client {
 }
 
 impl Request {
-    fn new(number: u64, dice: &mut Dice, token: &str, least: AckLevel) -> Self {
+    fn new(number: u64, dice: &mut Dice, token: &str, least: AckLevel, uniform: Option<usize>) -> Self {
         let id = Uuid::from_u128(u128::from(number) << 64 | 0x4000_8000_0000_0000_0000);
         let padding = "x".repeat(match dice.below(10) {
             0 => dice.below(30_000),
             1..4 => dice.below(3000),
             _ => dice.below(200),
         });
-        let good = format!(r#"{{"number":{number},"padding":"{padding}"}}"#);
+        let good = match uniform {
+            Some(bytes) => format!(r#"{{"padding":"{}"}}"#, "x".repeat(bytes)),
+            None => format!(r#"{{"number":{number},"padding":"{padding}"}}"#),
+        };
         let mut fields = format!("Host: sim\r\nX-Request-Id: {number}\r\n");
         let bearer = format!("Authorization: Bearer {token}\r\nForebay-Event-Id: {id}\r\n");
         let is_last = dice.happens(30);
@@ -178,7 +187,8 @@ impl Request {
             Some(asked) => format!("{bearer}Forebay-Ack: {asked}\r\n"),
             None => bearer,
         };
-        let (text, expected) = match dice.below(12) {
+        let kind = dice.below(12);
+        let (text, expected) = match uniform.map_or(kind, |_| 12) {
             0 => {
                 let broken = &good[..good.len() - 1];
                 (

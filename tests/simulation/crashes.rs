@@ -10,10 +10,19 @@ use crate::world::{Plan, World};
 
 /// A few lives, each of which ends at some step, and a last one that ends in peace.
 fn run_lives(seed: u64, crash: impl Fn(&mut Dice) -> Crash, plan: impl Fn(&mut Dice) -> Plan) {
+    run_long_lives(seed, 400, crash, plan);
+}
+
+fn run_long_lives(
+    seed: u64,
+    turns_max: usize,
+    crash: impl Fn(&mut Dice) -> Crash,
+    plan: impl Fn(&mut Dice) -> Plan,
+) {
     let mut dice = Dice(seed ^ 0xdead);
     let mut world = World::new(Plan { seed, ..plan(&mut dice) });
     for _ in 0..=dice.below(3) {
-        let turns = dice.below(400);
+        let turns = dice.below(turns_max);
         world.serve(Some(turns));
         let next = Plan { seed, ..plan(&mut dice) };
         world = world.crash(crash(&mut dice), next);
@@ -53,6 +62,27 @@ fn what_was_written_survives_the_end_of_the_process() {
 #[test]
 fn what_was_synced_survives_a_power_cut() {
     each_seed(3000, |seed| run_lives(seed, |_| Crash::PowerCut, small));
+}
+
+#[test]
+fn what_an_earlier_use_of_a_segment_left_never_comes_back() {
+    const SEGMENT: usize = 48 << 10;
+    each_seed(400, |seed| {
+        run_long_lives(
+            seed,
+            1000,
+            |_| Crash::PowerCut,
+            |dice| Plan {
+                clients: 4 + dice.below(12),
+                ack: AckLevel::Written,
+                uniform: Some(500 + dice.below(2000)),
+                segment_bytes: SEGMENT,
+                journal_bytes: 4 * SEGMENT as u64,
+                forwarder: 900,
+                ..CALM
+            },
+        );
+    });
 }
 
 #[test]

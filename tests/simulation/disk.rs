@@ -13,8 +13,8 @@ use rustix::io::Errno;
 
 use crate::driver::Dice;
 
-/// What the device writes as a whole.
-const SECTOR: usize = 512;
+/// What a device writes as a whole, at the least: a disk a sector, persistent memory a cache line.
+const SECTORS: [usize; 2] = [512, 64];
 /// Descriptors of files count up from here, far from those of sockets.
 const FIRST_FILE: RawFd = 1 << 20;
 
@@ -49,6 +49,7 @@ struct Inode {
 #[derive(Debug)]
 struct State {
     dice: Dice,
+    sector: usize,
     faults: DiskFaults,
     names: BTreeMap<PathBuf, usize>,
     inodes: Vec<Inode>,
@@ -70,8 +71,10 @@ impl AsRawFd for SimFile {
 
 impl SimDisk {
     pub(crate) fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed ^ 0xd15c);
         Self(Rc::new(RefCell::new(State {
-            dice: Dice(seed ^ 0xd15c),
+            sector: SECTORS[usize::from(dice.happens(250))],
+            dice,
             faults: DiskFaults::default(),
             names: BTreeMap::new(),
             inodes: Vec::new(),
@@ -100,8 +103,8 @@ impl SimDisk {
             false => bytes.len(),
         };
         let at = usize::try_from(at).expect("small");
-        let inode = state.open[&file];
-        state.inodes[inode].write(at, &bytes[..taken]);
+        let (inode, sector) = (state.open[&file], state.sector);
+        state.inodes[inode].write(at, &bytes[..taken], sector);
         if is_error { Err(Errno::IO) } else { Ok(taken) }
     }
 
@@ -115,19 +118,19 @@ impl SimDisk {
     /// The end of a sync.
     pub(crate) fn end_sync(&self, inode: usize, sectors: &BTreeSet<usize>) -> Result<(), Errno> {
         let mut state = self.0.borrow_mut();
-        let State { dice, faults, inodes, .. } = &mut *state;
+        let State { dice, faults, inodes, sector: size, .. } = &mut *state;
         if dice.happens(faults.sync) {
             // The pages are clean now, whether they reached the disk or not.
             for sector in sectors {
                 if dice.happens(500) {
-                    inodes[inode].keep(*sector);
+                    inodes[inode].keep(*sector, *size);
                 }
                 inodes[inode].dirty.remove(sector);
             }
             return Err(Errno::IO);
         }
         for sector in sectors {
-            inodes[inode].keep(*sector);
+            inodes[inode].keep(*sector, *size);
             inodes[inode].dirty.remove(sector);
         }
         Ok(())
@@ -140,12 +143,12 @@ impl SimDisk {
         if crash == Crash::Kill {
             return;
         }
-        let State { dice, inodes, .. } = &mut *state;
+        let State { dice, inodes, sector: size, .. } = &mut *state;
         for inode in inodes {
             let survive = dice.below(1001);
             for sector in std::mem::take(&mut inode.dirty) {
                 if dice.happens(survive) {
-                    inode.keep(sector);
+                    inode.keep(sector, *size);
                 }
             }
             inode.cache.clone_from(&inode.durable);
@@ -177,17 +180,17 @@ impl SimDisk {
 }
 
 impl Inode {
-    fn write(&mut self, at: usize, bytes: &[u8]) {
+    fn write(&mut self, at: usize, bytes: &[u8], sector: usize) {
         if bytes.is_empty() {
             return;
         }
         assert!(at + bytes.len() <= self.cache.len(), "a segment never grows");
         self.cache[at..at + bytes.len()].copy_from_slice(bytes);
-        self.dirty.extend(at / SECTOR..=(at + bytes.len() - 1) / SECTOR);
+        self.dirty.extend(at / sector..=(at + bytes.len() - 1) / sector);
     }
 
-    fn keep(&mut self, sector: usize) {
-        let range = sector * SECTOR..((sector + 1) * SECTOR).min(self.cache.len());
+    fn keep(&mut self, sector: usize, size: usize) {
+        let range = sector * size..((sector + 1) * size).min(self.cache.len());
         self.durable[range.clone()].copy_from_slice(&self.cache[range]);
     }
 }
@@ -260,11 +263,12 @@ impl Disk for SimDisk {
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         let inode = *state.names.get(path).ok_or_else(missing)?;
+        let sector = state.sector;
         let file = &mut state.inodes[inode];
         let bytes = usize::try_from(bytes).expect("small");
         file.cache.truncate(bytes);
         file.durable.truncate(bytes);
-        file.dirty.retain(|sector| sector * SECTOR < bytes);
+        file.dirty.retain(|dirty| dirty * sector < bytes);
         Ok(())
     }
 

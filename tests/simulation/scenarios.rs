@@ -24,6 +24,7 @@ pub(crate) const CALM: Plan = Plan {
     disk: DiskFaults { write: 0, sync: 0, make: 0 },
     broker: BrokerFaults { nack: 0, returned: 0, lost: 0, silent: 0, poison: 20 },
     clients: 6,
+    uniform: None,
     buffers: 8,
     buffer_bytes: 4096,
     ack: AckLevel::Queued,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use forebay::config::AckLevel;
 use forebay::forward::{Dispatch, DispatchOptions, Source, TrackerOptions};
 use forebay::handoff::{Bell, Doorbell, QueueLimits, queue};
 use forebay::journal::{
-    Appender, AppenderOptions, CoreId, CoreLog, Disk, Keeper, KeeperOptions, Ledger, Log, LogId, ReadRequest,
-    find_left, read_checkpoint, trim_left,
+    Appender, AppenderOptions, CoreId, CoreLog, Disk, Keeper, KeeperOptions, Ledger, Log, LogId, Offset,
+    ReadRequest, find_left, read_checkpoint, survey, trim_left,
 };
 use forebay::reactor::{Reactor, ReactorOptions, ReactorParts, Turned};
 use forebay::telemetry::{Books, CoreMetrics, Earlier, ForwarderMetrics, Health, Phase};
@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) broker: BrokerFaults,
     /// Clients of each life.
     pub(crate) clients: usize,
+    /// All events have this size, so that batches lie at the same places in each use of a segment.
+    pub(crate) uniform: Option<usize>,
     pub(crate) buffers: u16,
     pub(crate) buffer_bytes: usize,
     pub(crate) ack: AckLevel,
@@ -297,7 +299,7 @@ impl World {
     pub(crate) fn serve(&mut self, turns_max: Option<usize>) {
         for _ in 0..self.plan.clients {
             let first = (self.lives * 1000 + self.clients.len() as u64) * 1000;
-            let client = Client::new(first, &mut self.dice, &self.token, self.plan.ack);
+            let client = Client::new(first, &mut self.dice, &self.token, self.plan.ack, self.plan.uniform);
             self.asked.extend(client.requests.iter().flat_map(crate::clients::Request::ids));
             self.clients.push(client);
         }
@@ -453,6 +455,7 @@ impl World {
         let Self { disk, mut broker, promises, asked, lives, dice, .. } = self;
         broker.hang_up();
         disk.crash(crash);
+        find_nothing_stale(&disk);
         let world = Self::live(plan, disk, broker, dice, now);
         world.health.enter(Phase::Serving);
         Self { promises, asked, lives: lives + 1, ..world }
@@ -496,5 +499,18 @@ impl World {
             );
             assert_eq!(balance.settled.parked, self.broker.parked.len() as u64);
         }
+    }
+}
+
+/// What an earlier use of a segment left in it does not count: it lies below what this use began with, or below what came before it.
+fn find_nothing_stale(disk: &SimDisk) {
+    let mut firsts = BTreeMap::<PathBuf, Vec<Offset>>::new();
+    let logs = survey(disk, Path::new(JOURNAL), |_, path, batch| {
+        firsts.entry(path.to_owned()).or_default().push(batch.head.first);
+    });
+    for segment in logs.expect("a disk that reads").iter().flat_map(|log| &log.segments) {
+        let (Some(firsts), Ok(content)) = (firsts.get(&segment.path), segment.content) else { continue };
+        assert!(firsts[0] >= content.header.first, "{}: stale records count", segment.path.display());
+        assert!(firsts.is_sorted(), "{}: stale records count", segment.path.display());
     }
 }
