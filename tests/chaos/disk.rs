@@ -19,14 +19,12 @@ pub(crate) struct SmallDisk {
 impl SmallDisk {
     /// Mounts one, if that is possible here.
     pub(crate) fn mount() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("not root: there is no disk to fill, and that fault is left out");
+        if !is_root() {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &format!("size={MIB}m,mode=700"), "forebay-chaos"]);
-        assert!(command.arg(folder.path()).status().expect("mount runs").success(), "a tmpfs is mounted");
+        let options = format!("size={MIB}m,mode=700");
+        mount(&["-t", "tmpfs", "-o", &options], Path::new("forebay-chaos"), folder.path());
         Some(Self { folder })
     }
 
@@ -60,7 +58,29 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: who still has a file there keeps it, and nobody else sees it.
-        let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
+        unmount(self.folder.path());
     }
+}
+
+/// Whether file systems can be mounted here.
+pub(crate) fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("not root: no disk can be mounted, and what would happen to it is left out");
+    }
+    is_root
+}
+
+pub(crate) fn mount(options: &[&str], source: &Path, folder: &Path) {
+    run("mount", &[options.iter().map(Path::new).collect(), vec![source, folder]].concat());
+}
+
+pub(crate) fn unmount(folder: &Path) {
+    // Lazily: who still has a file there keeps it, and nobody else sees it.
+    let _ = Command::new("umount").arg("--lazy").arg(folder).status();
+}
+
+pub(crate) fn run(program: &str, args: &[&Path]) {
+    let status = Command::new(program).args(args).status();
+    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "{program} {args:?}: {status:?}");
 }

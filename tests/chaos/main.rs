@@ -12,6 +12,7 @@ mod kills;
 mod restart;
 mod schedule;
 mod stage;
+mod stall;
 #[path = "../end_to_end/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the end-to-end tests, which need other parts of it")]
 mod support;
