@@ -9,6 +9,7 @@ use super::assembler::Assembler;
 use super::message::{Message, MessageId};
 use super::source::Source;
 use super::tracker::{Settled, Ticket, Tracker, TrackerOptions};
+use crate::handoff::Outlet;
 use crate::journal::{Ledger, LogId, ReadRequest};
 
 /// A message that is not full waits while this many are in flight: under load messages grow by themselves, and when there is
@@ -119,7 +120,10 @@ impl Dispatch {
 
     /// A fence to send, if acknowledged messages wait for one.
     pub fn next_fence(&mut self) -> Option<Ticket> {
-        self.tracker.wants_fence().then(|| self.tracker.handle_fence_sent())
+        let is_awaited = self.assemblers[..self.live]
+            .iter()
+            .any(|assembler| assembler.source().outlet().is_some_and(Outlet::is_awaited));
+        self.tracker.wants_fence(is_awaited).then(|| self.tracker.handle_fence_sent())
     }
 
     /// Takes what the broker said of a message, and whichever message came back along with it.

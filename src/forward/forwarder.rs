@@ -206,9 +206,7 @@ impl Forwarder {
         for (log, request) in self.dispatch.wanted() {
             self.read_back.start(log, request);
         }
-        if answers.is_empty()
-            && let Some(ticket) = self.dispatch.next_fence()
-        {
+        if let Some(ticket) = self.dispatch.next_fence() {
             start(session.fence(ticket), answers);
         }
         self.metrics.unconfirmed_messages.set(self.unconfirmed());

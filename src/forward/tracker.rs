@@ -103,6 +103,8 @@ pub struct Tracker {
     again: VecDeque<Message>,
     in_flight: BTreeMap<Ticket, InFlight>,
     acked: Vec<Acked>,
+    /// The one that is under way.
+    fence: Option<Ticket>,
     logs: BTreeMap<LogId, Log>,
     next: Ticket,
     pause: Backoff,
@@ -120,6 +122,7 @@ impl Tracker {
             again: VecDeque::new(),
             in_flight: BTreeMap::new(),
             acked: Vec::new(),
+            fence: None,
             logs: BTreeMap::new(),
             next: Ticket(0),
             pause: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
@@ -179,18 +182,22 @@ impl Tracker {
         }
     }
 
-    /// Whether acknowledged messages wait for a fence that nothing on its way will bring.
-    pub fn wants_fence(&self) -> bool {
-        self.in_flight.is_empty() && !self.acked.is_empty()
+    /// Whether a fence should go out. Acknowledged messages wait for the next answer: somebody has to ask for one if nothing else is on its
+    /// way, or if there are clients who wait (`is_awaited`) and a message's confirm would take longer.
+    pub fn wants_fence(&self, is_awaited: bool) -> bool {
+        self.fence.is_none() && !self.acked.is_empty() && (is_awaited || self.in_flight.is_empty())
     }
 
     /// A fence goes out: a request whose answer comes after all that the broker said before.
     pub fn handle_fence_sent(&mut self) -> Ticket {
-        self.take_ticket()
+        let ticket = self.take_ticket();
+        self.fence = Some(ticket);
+        ticket
     }
 
     /// Everything that was answered by now was handled, `ticket` being the highest that was: earlier acknowledgements can be believed.
     pub fn handle_answered(&mut self, ticket: Ticket) {
+        self.fence.take_if(|fence| *fence <= ticket);
         let mut confirmed = 0;
         let logs = &mut self.logs;
         self.acked.retain(|acked| {
@@ -236,6 +243,7 @@ impl Tracker {
 
     /// The connection is gone: everything without a believed confirm goes again.
     pub fn handle_lost(&mut self) {
+        self.fence = None;
         let in_flight = std::mem::take(&mut self.in_flight).into_values().map(|sent| sent.message);
         let acked = std::mem::take(&mut self.acked).into_iter().map(|acked| acked.message);
         self.go_again(in_flight.chain(acked).collect::<Vec<_>>());
@@ -439,6 +447,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fence_spares_those_who_wait_the_next_confirm() {
+        let mut tracker = tracker(8);
+        let first = send(&mut tracker, &message(0, 1));
+        let second = send(&mut tracker, &message(1, 2));
+        tracker.handle_acked(first);
+        assert!(!tracker.wants_fence(false), "what is on its way will do");
+        assert!(tracker.wants_fence(true));
+        let fence = tracker.handle_fence_sent();
+        tracker.handle_acked(second);
+        assert!(!tracker.wants_fence(true), "one at a time");
+        tracker.handle_answered(fence);
+        assert_eq!(settled(&mut tracker), Some((1, 0, 10)), "the second was acknowledged behind the fence");
+        assert!(tracker.wants_fence(false), "nothing else is on its way");
+    }
+
+    #[test]
     fn a_return_that_came_with_anothers_confirm_is_not_taken_for_one() {
         let mut tracker = tracker(8);
         let returned = message(0, 1);
@@ -447,7 +471,7 @@ mod tests {
         tracker.handle_acked(first);
         tracker.handle_acked(second);
         assert!(tracker.handle_returned(returned.id, NOW));
-        assert!(tracker.wants_fence());
+        assert!(tracker.wants_fence(false));
         fence(&mut tracker);
         assert_eq!(settled(&mut tracker), None);
         let (id, again) = resend(&mut tracker);

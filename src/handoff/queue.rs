@@ -222,6 +222,11 @@ impl Outlet {
         self.shared.is_closed.load(Ordering::Acquire)
     }
 
+    /// Whether somebody waits for a confirm.
+    pub fn is_awaited(&self) -> bool {
+        self.shared.awaits_settled.load(Ordering::Relaxed)
+    }
+
     /// Tells the reactor that the event at `offset` was parked; `false` if it has not read earlier tellings yet, and then try again
     /// later. [`Self::settle`] may pass the event only afterwards. Events are parked in the order of their offsets.
     #[must_use]

@@ -93,9 +93,7 @@ impl SimBroker {
             self.look_at(&message);
             self.sent.push(Sent { ticket, message: Some(message) });
         }
-        if self.sent.is_empty()
-            && let Some(ticket) = dispatch.next_fence()
-        {
+        if let Some(ticket) = dispatch.next_fence() {
             self.sent.push(Sent { ticket, message: None });
         }
         self.answer(dispatch, now);
