@@ -1,4 +1,5 @@
-//! The four levels of the 202 in one interleaved run: CPU per request under full load, and the latency of the 202 at half load.
+//! The four levels of the 202 in one interleaved run: CPU per request under full load, and the latency of the 202 at half of
+//! what each level takes.
 //!
 //! Four nodes, one for each level, with the same flags otherwise; only one is loaded at a time. Reactors run on CPU 0; load, forwarders and
 //! the broker on CPU 1. `queued` writes nothing to the journal while the queue has room, so it is what the journal is measured by.
@@ -34,22 +35,29 @@ fn main() {
             full.entry(node.name).or_default().push(sample);
         }
     }
-    let rate = full["queued"].iter().map(|sample| sample.rate).fold(f64::INFINITY, f64::min) / 2.0;
-    let rate = format!("{rate:.0}");
+    // Half of the least that a level took in any round: its own half load.
+    let rates: BTreeMap<&str, String> = full
+        .iter()
+        .map(|(level, samples)| {
+            let least = samples.iter().map(|sample| sample.rate).fold(f64::INFINITY, f64::min);
+            (*level, format!("{:.0}", least / 2.0))
+        })
+        .collect();
     let mut half: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
     for round in 0..rounds {
         for step in 0..nodes.len() {
             let node = &nodes[(round + step) % nodes.len()];
-            let sample = node.measure_with(&lab, seconds, &["--rate", &rate]);
+            let rate = &rates[node.name];
+            let sample = node.measure_with(&lab, seconds, &["--rate", rate]);
             eprintln!("round {round} {:9} at {rate}/s: p99 {:.0} µs", node.name, sample.p99_us);
             half.entry(node.name).or_default().push(sample);
         }
     }
 
     println!(
-        "\n| level | CPU µs/request, reactor | as a multiple of `queued` | all threads | requests/s | at {rate}/s: p50 µs | p99 µs |"
+        "\n| level | CPU µs/request, reactor | as a multiple of `queued` | all threads | requests/s | half load, requests/s | p50 µs | p99 µs |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     let column = |samples: &[Sample], of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<_>>();
     let multiple = |level: &str| {
         let pairs = full[level].iter().zip(&full["queued"]);
@@ -59,11 +67,12 @@ fn main() {
         let cell = |of| Interval::of_median(&column(&full[level], of));
         let at_half = |of| Interval::of_median(&column(&half[level], of));
         println!(
-            "| `{level}` | {:.2} | {:.3} | {:.2} | {:.0} | {:.0} | {:.0} |",
+            "| `{level}` | {:.2} | {:.3} | {:.2} | {:.0} | {} | {:.0} | {:.0} |",
             cell(|s| s.server_us),
             multiple(level),
             cell(|s| s.process_us),
             cell(|s| s.rate),
+            rates[level],
             at_half(|s| s.p50_us),
             at_half(|s| s.p99_us),
         );
