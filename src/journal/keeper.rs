@@ -21,8 +21,8 @@ use super::survey::SEGMENT_SUFFIX;
 const SPARES_MAX: usize = 2;
 /// Files that wait to serve again, for each log; more are removed.
 const FREE_MAX: usize = 6;
-/// How often the checkpoint is written if something has changed.
-const CHECKPOINT_MS: u64 = 1000;
+/// How often the checkpoint is written if something has changed: what was settled since comes again after a crash.
+const CHECKPOINT_MS: u64 = 250;
 /// The same, while segments could be freed by it.
 const CHECKPOINT_BUSY_MS: u64 = 100;
 /// How soon to look again when a log lacks segments.
