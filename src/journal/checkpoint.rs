@@ -15,6 +15,10 @@ use super::watermarks::Offset;
 /// Its name in the journal's folder.
 pub const CHECKPOINT_FILE: &str = "checkpoint.json";
 const VERSION: u32 = 1;
+/// What fills a file up to its size.
+const PADDING: u8 = b'\n';
+/// Its size grows in steps of this many bytes.
+const STEP_BYTES: usize = 64 << 10;
 /// More than any checkpoint has: a larger file is none.
 const BYTES_MAX: usize = 64 << 20;
 
@@ -52,7 +56,10 @@ pub fn write_checkpoint(disk: &impl Disk, folder: &Path, account: &Account) -> i
         apps: account.apps.clone(),
         rejected: account.rejected.clone(),
     };
-    disk.replace(&folder.join(CHECKPOINT_FILE), &seal(&checkpoint))
+    let mut text = seal(&checkpoint);
+    // On a full disk it has to be written, too, or nothing could ever be freed: so it takes its room ahead, and keeps it.
+    text.resize(text.len().next_multiple_of(STEP_BYTES), PADDING);
+    disk.rewrite(&folder.join(CHECKPOINT_FILE), &text)
 }
 
 /// A checksum on a line of its own, then the value as JSON.
@@ -77,7 +84,10 @@ pub(super) fn read_sealed<T: DeserializeOwned>(
     }
     let text = std::str::from_utf8(&text).map_err(|_| damaged("it is no text"))?;
     let (crc, json) = text.split_once('\n').ok_or_else(|| damaged("it has no checksum"))?;
-    let json = json.strip_suffix('\n').ok_or_else(|| damaged("it is cut short"))?;
+    let (json, padding) = json.split_once('\n').ok_or_else(|| damaged("it is cut short"))?;
+    if padding.bytes().any(|byte| byte != PADDING) {
+        return Err(damaged("something follows its end"));
+    }
     if crc != format!("{:08x}", crc32c::crc32c(json.as_bytes())) {
         return Err(damaged("its checksum does not match"));
     }
@@ -125,7 +135,8 @@ mod tests {
 
         let file = path.join(CHECKPOINT_FILE);
         let whole = std::fs::read(&file).expect("there");
-        for at in 0..whole.len() {
+        let text = whole.iter().rposition(|byte| *byte != PADDING).expect("JSON") + 2;
+        for at in 0..text {
             let mut flipped = whole.clone();
             flipped[at] ^= 1;
             std::fs::write(&file, &flipped).expect("written");

@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 
 use super::appender::SegmentFile;
 use super::format::HEADER_BYTES;
@@ -38,6 +39,9 @@ pub trait Disk {
 
     /// Puts a file in the place of another, whole or not at all.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+
+    /// As [`Self::replace`], and keeps the file of before, to write the next content over it: so a content that is no larger needs no room.
+    fn rewrite(&self, path: &Path, content: &[u8]) -> io::Result<()>;
 
     /// Cuts a file short; after a power cut it may be as it was.
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
@@ -126,6 +130,21 @@ impl Disk for FileSystem {
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
+        sync_folder_of(path)
+    }
+
+    fn rewrite(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&new)?;
+        file.write_all_at(content, 0)?;
+        file.set_len(content.len() as u64)?;
+        file.sync_all()?;
+        match renameat_with(CWD, &new, CWD, path, RenameFlags::EXCHANGE) {
+            Ok(()) => {}
+            // There is none yet, or the file system cannot do it: the next one needs room of its own.
+            Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS) => fs::rename(&new, path)?,
+            Err(errno) => return Err(errno.into()),
+        }
         sync_folder_of(path)
     }
 
@@ -281,6 +300,19 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).expect("there"), content);
         }
         assert_eq!(FileSystem.names(folder.path()).expect("names"), ["checkpoint.json"]);
+    }
+
+    #[test]
+    fn a_file_is_rewritten_by_turns_in_two_places() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("checkpoint.json");
+        let mut places = std::collections::BTreeSet::new();
+        for content in ["one", "three", "two", "seventeen", ""] {
+            FileSystem.rewrite(&path, content.as_bytes()).expect("rewritten");
+            assert_eq!(fs::read_to_string(&path).expect("there"), content);
+            places.insert(std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).expect("there")));
+        }
+        assert_eq!(places.len(), 2);
     }
 
     #[test]

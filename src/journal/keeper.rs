@@ -82,6 +82,8 @@ pub struct Keeper<D> {
     written_ms: u64,
     bytes: u64,
     gauges: Arc<JournalGauges>,
+    /// The checkpoint has its room on the disk.
+    has_room: bool,
     is_failing: bool,
     retry_ms: u64,
 }
@@ -116,6 +118,7 @@ impl<D: Disk> Keeper<D> {
             written_ms: 0,
             bytes: 0,
             gauges: Arc::default(),
+            has_room: false,
             is_failing: false,
             retry_ms: 0,
         }
@@ -159,13 +162,15 @@ impl<D: Disk> Keeper<D> {
         };
         let outcome = self.write_down(now_ms, now_ms >= self.written_ms + interval);
         self.remove_done();
+        let can_checkpoint = outcome.is_ok();
         let outcome = outcome.and_then(|()| self.supply());
         self.gauges.bytes.store(self.bytes, Ordering::Relaxed);
         if let Err(error) = outcome {
             if !std::mem::replace(&mut self.is_failing, true) {
-                error!(%error, folder = %self.folder.display(), "the journal's disk fails: new events are refused until it works again");
+                error!(%error, folder = %self.folder.display(), "the journal's disk fails: new events are refused if there is no room that was taken before");
             }
-            for live in &self.live {
+            // What is ready can still be filled, and freed.
+            for live in self.live.iter().filter(|live| !can_checkpoint || lacks(live)) {
                 live.log.set_trouble(Trouble::Failed);
             }
             self.retry_ms = now_ms + RETRY_MS;
@@ -237,7 +242,12 @@ impl<D: Disk> Keeper<D> {
         for (code, count) in (self.rejected)() {
             *account.rejected.entry(code.to_owned()).or_default() += count;
         }
-        if account != self.written {
+        if !self.has_room {
+            // Twice, for there are two files that take turns: later writes need no more room, not even on a full disk.
+            write_checkpoint(&self.disk, &self.folder, &account)?;
+            write_checkpoint(&self.disk, &self.folder, &account)?;
+            self.has_room = true;
+        } else if account != self.written {
             write_checkpoint(&self.disk, &self.folder, &account)?;
         }
         for log in self.live.iter().map(|live| &live.log).chain(self.left.iter().map(|left| &left.log)) {

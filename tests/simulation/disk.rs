@@ -260,6 +260,10 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn rewrite(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.replace(path, content)
+    }
+
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
         let inode = *state.names.get(path).ok_or_else(missing)?;
