@@ -67,7 +67,7 @@ fn what_was_synced_survives_a_power_cut() {
 #[test]
 fn what_an_earlier_use_of_a_segment_left_never_comes_back() {
     const SEGMENT: usize = 48 << 10;
-    each_seed(400, |seed| {
+    each_seed(1000, |seed| {
         run_long_lives(
             seed,
             1000,
