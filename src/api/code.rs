@@ -33,6 +33,12 @@ pub enum Code {
     UnknownApp,
     /// The app is disabled.
     AppDisabled,
+    /// No API key, or one that no app has.
+    BadApiKey,
+    /// The key alone is not enough for this app.
+    ApiKeyNotAllowed,
+    /// The app takes no events from pages of this origin.
+    OriginNotAllowed,
     /// No such path.
     NotFound,
     /// No such method on this path.
@@ -65,7 +71,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their indices.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::MalformedRequest,
         Self::InvalidJson,
         Self::NotAnObject,
@@ -81,6 +87,9 @@ impl Code {
         Self::RevokedCredentials,
         Self::UnknownApp,
         Self::AppDisabled,
+        Self::BadApiKey,
+        Self::ApiKeyNotAllowed,
+        Self::OriginNotAllowed,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::HeadTimeout,
@@ -157,6 +166,15 @@ impl Code {
             }
             Self::UnknownApp => (401, "unknown_app", "The token's app does not exist."),
             Self::AppDisabled => (403, "app_disabled", "The app is disabled."),
+            Self::BadApiKey => {
+                (403, "bad_api_key", "Send the API key of an app in X-ApiKey, or in the query as apikey.")
+            }
+            Self::ApiKeyNotAllowed => {
+                (403, "api_key_not_allowed", "The app takes no events by its API key alone: use a token.")
+            }
+            Self::OriginNotAllowed => {
+                (403, "origin_not_allowed", "The app takes no events from pages of this origin.")
+            }
             Self::NotFound => (404, "not_found", "There is nothing at this path."),
             Self::MethodNotAllowed => {
                 (405, "method_not_allowed", "This method is not allowed here: see Allow.")

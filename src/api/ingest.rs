@@ -10,6 +10,7 @@ use super::judge::{Purpose, Ticket};
 use super::oauth;
 use super::second_looks::AppLooks;
 use super::service::{Accepted, AcceptedBody, Moment, Outcome, Refusal, Service};
+use crate::auth::Limit;
 use crate::event::{
     BATCH_ITEMS_MAX, Checked, EventKind, NotABatch, NotAnEvent, RECORD_HEAD_BYTES, Record, TurnBatch,
     item_id, split_array, split_lines,
@@ -30,8 +31,8 @@ impl Service {
         self.judged = Some(ticket.app);
         match ticket.purpose {
             Purpose::Event => self.complete_event(ticket, body, batch, moment),
-            Purpose::Array | Purpose::Lines => self.complete_batch(ticket, body, batch, moment),
-            Purpose::Grant { generation } => self.complete_grant(ticket, generation, body, moment),
+            Purpose::Array | Purpose::Lines => self.complete_batch(&ticket, body, batch, moment),
+            Purpose::Grant { generation } => self.complete_grant(&ticket, generation, body, moment),
         }
     }
 
@@ -44,17 +45,24 @@ impl Service {
     ) -> Outcome {
         let id = ticket.event_id.unwrap_or_else(|| self.ids.next(crate::clock::ms(moment.wall)));
         let mark = batch.mark();
-        match self.append(&ticket, id, body, batch, moment) {
-            Ok(()) => Outcome::Accepted(Accepted {
-                app: ticket.app,
-                events: 1,
-                level: ticket.ack,
-                body: AcceptedBody::One(id),
-                request: ticket.request,
-            }),
-            Err(code) => {
+        let appended = self.append(&ticket, id, body, batch, moment).map_err(Refusal::from);
+        match appended.and_then(|()| take(ticket.limit.as_ref(), 1, moment)) {
+            Ok(()) => {
+                let body = match ticket.kind {
+                    EventKind::Event => AcceptedBody::One(id),
+                    EventKind::RaygunEntry | EventKind::RaygunRum => AcceptedBody::Nothing,
+                };
+                Outcome::Accepted(Accepted {
+                    app: ticket.app,
+                    events: 1,
+                    level: ticket.ack,
+                    body,
+                    echo: ticket.echo,
+                })
+            }
+            Err(refusal) => {
                 batch.truncate(mark);
-                Outcome::Answer(self.refuse(code.into(), ticket.request, moment))
+                Outcome::Answer(self.refuse(refusal, &ticket.echo, moment))
             }
         }
     }
@@ -69,7 +77,7 @@ impl Service {
         moment: Moment,
     ) -> Result<(), Code> {
         let record = Record {
-            kind: EventKind::Event,
+            kind: ticket.kind,
             lenient: false,
             received_us: crate::clock::us(moment.wall),
             app: ticket.app.0,
@@ -101,7 +109,7 @@ impl Service {
 
     fn complete_batch(
         &mut self,
-        ticket: Ticket,
+        ticket: &Ticket,
         body: &mut [u8],
         batch: &mut TurnBatch,
         moment: Moment,
@@ -113,7 +121,7 @@ impl Service {
         };
         let outcome = match split {
             Ok(()) if items.is_empty() => Err(Refusal::from(Code::EmptyBatch)),
-            Ok(()) => self.complete_items(&ticket, body, &items, batch, moment),
+            Ok(()) => self.complete_items(ticket, body, &items, batch, moment),
             Err(NotABatch::Invalid) if body.trim_ascii().is_empty() => Err(Code::EmptyBody.into()),
             Err(NotABatch::Invalid) => {
                 Err(Refusal { detail: "A batch is a JSON array of objects.", ..Code::InvalidJson.into() })
@@ -125,7 +133,7 @@ impl Service {
             }
         };
         self.items = items;
-        outcome.unwrap_or_else(|refusal| Outcome::Answer(self.refuse(refusal, ticket.request, moment)))
+        outcome.unwrap_or_else(|refusal| Outcome::Answer(self.refuse(refusal, &ticket.echo, moment)))
     }
 
     /// Judges the items one by one; the good ones are accepted together or not at all.
@@ -166,7 +174,7 @@ impl Service {
                         return Err(Code::TooLarge.into()); // not even an empty queue would have room
                     }
                     let events = items.len() as u64;
-                    let answer = self.answer(code.into(), events, ticket.request.clone(), moment, "");
+                    let answer = self.answer(code.into(), events, &ticket.echo, moment, "");
                     return Ok(Outcome::Answer(answer));
                 }
                 Err(code) => {
@@ -174,6 +182,13 @@ impl Service {
                     rejected.push((index, code));
                 }
             }
+        }
+        let accepted = u32::try_from(ids.len()).expect("at most BATCH_ITEMS_MAX");
+        if let Err(refusal) = take(ticket.limit.as_ref(), accepted, moment) {
+            // The batch is one: it comes again as a whole.
+            batch.truncate(before);
+            let events = items.len() as u64;
+            return Ok(Outcome::Answer(self.answer(refusal, events, &ticket.echo, moment, "")));
         }
         for (_, code) in &rejected {
             self.count_rejected(*code, 1);
@@ -192,31 +207,39 @@ impl Service {
             };
             let extensions = format!(r#","rejected":{rejected_json}"#);
             // The items are counted above, each with its own code.
-            return Ok(Outcome::Answer(self.answer(refusal, 0, ticket.request.clone(), moment, &extensions)));
+            return Ok(Outcome::Answer(self.answer(refusal, 0, &ticket.echo, moment, &extensions)));
         }
         let ids_json = list(&ids, |out, id| {
             let _ = write!(out, r#""{}""#, id.hyphenated());
         });
-        let verdict = format!(r#"{{"accepted":{},"ids":{ids_json},"rejected":{rejected_json}}}"#, ids.len());
-        Ok(Outcome::Accepted(Accepted {
-            app: ticket.app,
-            events: u32::try_from(ids.len()).expect("at most BATCH_ITEMS_MAX"),
-            level: ticket.ack,
-            body: AcceptedBody::Batch(verdict.into()),
-            request: ticket.request.clone(),
-        }))
+        let body = match ticket.kind {
+            EventKind::Event => AcceptedBody::Batch(
+                format!(r#"{{"accepted":{accepted},"ids":{ids_json},"rejected":{rejected_json}}}"#).into(),
+            ),
+            EventKind::RaygunEntry | EventKind::RaygunRum => AcceptedBody::Nothing,
+        };
+        let (app, level, echo) = (ticket.app, ticket.ack, ticket.echo.clone());
+        Ok(Outcome::Accepted(Accepted { app, events: accepted, level, body, echo }))
     }
 
-    fn complete_grant(&mut self, ticket: Ticket, generation: u64, form: &[u8], moment: Moment) -> Outcome {
+    fn complete_grant(&mut self, ticket: &Ticket, generation: u64, form: &[u8], moment: Moment) -> Outcome {
         let lifetime = self.options.token_lifetime;
         let granted = oauth::grant(&self.credentials, ticket.app, generation, form, moment.wall, lifetime);
         Outcome::Answer(match granted {
-            Ok(response) => match ticket.request {
-                Some(request) => response.with("X-Request-Id", request.as_str()),
-                None => response,
-            },
-            Err(error) => error.response(&self.request_id(ticket.request, moment)),
+            Ok(mut response) => {
+                ticket.echo.add_to(&mut response.fields);
+                response
+            }
+            Err(error) => self.refuse_grant(error, &ticket.echo, moment),
         })
+    }
+}
+
+/// Takes accepted events from what the app may send.
+fn take(limit: Option<&Limit>, events: u32, moment: Moment) -> Result<(), Refusal> {
+    match limit {
+        Some(limit) if events > 0 => limit.take(events, moment.now).map_err(Refusal::from),
+        _ => Ok(()),
     }
 }
 

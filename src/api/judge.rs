@@ -1,18 +1,21 @@
 //! The first look: everything that can be said when the head is complete, before a byte of the body is kept.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use uuid::Uuid;
 
 use super::code::Code;
-use super::oauth;
+use super::echo::Echo;
+use super::oauth::{self, OauthError};
 use super::probes::Probe;
-use super::response::{RequestId, Response};
+use super::response::Response;
+use super::route::{Route, Wanted, is_raygun};
 use super::service::{Moment, Refusal, Service};
-use crate::auth::{AppId, TokenError};
+use crate::auth::{App, AppId, Credentials, Limit, TokenError};
 use crate::config::AckLevel;
-use crate::event::{RECORD_HEAD_BYTES, Traceparent, TurnBatch};
-use crate::http::{BodyLength, Head, Method};
+use crate::event::{EventKind, RECORD_HEAD_BYTES, Traceparent, TurnBatch};
+use crate::http::{BodyLength, Head};
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -33,7 +36,11 @@ pub enum Judgement {
 pub struct Ticket {
     pub(super) purpose: Purpose,
     pub(super) app: AppId,
-    pub(super) request: Option<RequestId>,
+    /// What its events are.
+    pub(super) kind: EventKind,
+    /// The bound on the app's events, if it has one.
+    pub(super) limit: Option<Limit>,
+    pub(super) echo: Echo,
     /// The client's own id for its event or batch.
     pub(super) event_id: Option<Uuid>,
     pub(super) ack: AckLevel,
@@ -56,77 +63,53 @@ pub(super) enum Purpose {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
-    Event,
-    Batch,
-    Token,
-    Probe(Probe),
-}
-
-impl Route {
-    fn of(head: &Head<'_>) -> Result<Self, Refusal> {
-        let (route, allow) = match head.path {
-            "/v1/events" => (Self::Event, "POST"),
-            "/v1/events/batch" => (Self::Batch, "POST"),
-            "/oauth/token" => (Self::Token, "POST"),
-            _ => match Probe::of(head) {
-                Some(probe) => (Self::Probe(probe), "GET, HEAD"),
-                None => return Err(Code::NotFound.into()),
-            },
-        };
-        let is_allowed = match head.method {
-            Method::Post => allow == "POST",
-            Method::Get | Method::Head => allow != "POST",
-            Method::Options | Method::Other => false,
-        };
-        if is_allowed {
-            Ok(route)
-        } else {
-            Err(Refusal { field: Some(("Allow", allow)), ..Code::MethodNotAllowed.into() })
-        }
-    }
-}
-
 impl Service {
     /// Judges a complete head. `batch` is the turn's: what has no room is refused before it is read.
     pub fn judge(&mut self, head: &Head<'_>, batch: &TurnBatch, moment: Moment) -> Judgement {
         self.judged = None;
-        let route = match Route::of(head) {
-            Ok(Route::Probe(probe)) => {
-                let random = self.ids.next(crate::clock::ms(moment.wall));
-                let mut response = probe.answer(&self.health, crate::clock::ms(moment.now), random);
-                if let Some(request) = head.request_id.and_then(RequestId::of) {
-                    response = response.with("X-Request-Id", request.as_str());
-                }
-                response.close = !self.can_skip(head);
-                return Judgement::Answer(response);
-            }
-            Ok(Route::Token) => return self.judge_grant(head, moment),
-            Ok(route) => Ok(route),
-            Err(refusal) => Err(refusal),
+        let echo = Echo::of(head, is_raygun(head));
+        let judged = Route::of(head).and_then(|(route, wanted)| match (wanted, route) {
+            (Wanted::Options, _) => Ok(self.tell_options(route, &echo, head)),
+            (Wanted::Use, Route::Probe(probe)) => Ok(self.judge_probe(probe, &echo, head, moment)),
+            (Wanted::Use, Route::Token) => Ok(self.judge_grant(&echo, head, moment)),
+            (Wanted::Use, Route::One(kind)) => self.judge_ingest(kind, false, &echo, head, batch, moment),
+            (Wanted::Use, Route::Many(kind)) => self.judge_ingest(kind, true, &echo, head, batch, moment),
+        });
+        judged.unwrap_or_else(|refusal| {
+            let close = refusal.close || !self.can_skip(head);
+            Judgement::Answer(self.refuse(Refusal { close, ..refusal }, &echo, moment))
+        })
+    }
+
+    fn tell_options(&self, route: Route, echo: &Echo, head: &Head<'_>) -> Judgement {
+        let mut response = Response::empty(204);
+        response.fields = match route {
+            Route::Probe(_) => vec![("Allow", route.methods().into())],
+            _ => echo.preflight(head, route.methods()),
         };
-        match route.and_then(|route| self.judge_ingest(route, head, batch, moment)) {
-            Ok(judgement) => judgement,
-            Err(refusal) => {
-                let close = refusal.close || !self.can_skip(head);
-                let request = head.request_id.and_then(RequestId::of);
-                Judgement::Answer(self.refuse(Refusal { close, ..refusal }, request, moment))
-            }
-        }
+        response.close = !self.can_skip(head);
+        Judgement::Answer(response)
+    }
+
+    fn judge_probe(&mut self, probe: Probe, echo: &Echo, head: &Head<'_>, moment: Moment) -> Judgement {
+        let random = self.ids.next(crate::clock::ms(moment.wall));
+        let mut response = probe.answer(&self.health, crate::clock::ms(moment.now), random);
+        echo.add_to(&mut response.fields);
+        response.close = !self.can_skip(head);
+        Judgement::Answer(response)
     }
 
     fn judge_ingest(
         &mut self,
-        route: Route,
+        kind: EventKind,
+        is_batch: bool,
+        echo: &Echo,
         head: &Head<'_>,
         batch: &TurnBatch,
         moment: Moment,
     ) -> Result<Judgement, Refusal> {
-        let bytes_max = match route {
-            Route::Event => self.options.body_bytes_max,
-            _ => self.options.batch_body_bytes_max,
-        };
+        let bytes_max =
+            if is_batch { self.options.batch_body_bytes_max } else { self.options.body_bytes_max };
         let declared = match head.body {
             BodyLength::None => return Err(Code::LengthRequired.into()),
             BodyLength::Length(bytes) if bytes > bytes_max as u64 => return Err(Code::TooLarge.into()),
@@ -137,19 +120,28 @@ impl Service {
             // Not even an empty queue would have room.
             return Err(Code::TooLarge.into());
         }
-        let app = self.authenticate(head, moment)?;
+        let Sender { app, limit, takes_origin } = match kind {
+            EventKind::Event => self.authenticate(head, moment)?,
+            EventKind::RaygunEntry | EventKind::RaygunRum => self.authenticate_by_key(head)?,
+        };
         self.judged = Some(app);
+        if !takes_origin {
+            return Err(Code::OriginNotAllowed.into());
+        }
         if let Some(encoding) = head.content_encoding
             && !encoding.eq_ignore_ascii_case(b"identity")
         {
             let field = Some(("Accept-Encoding", "identity"));
             return Err(Refusal { field, ..Code::UnsupportedEncoding.into() });
         }
-        let purpose = match (route, Media::of(head.content_type)) {
-            (Route::Event, Media::Json) => Purpose::Event,
-            (Route::Batch, Media::Json) => Purpose::Array,
-            (Route::Batch, Media::Lines) => Purpose::Lines,
-            _ => return Err(Code::UnsupportedMediaType.into()),
+        let purpose = match (kind, is_batch, Media::of(head.content_type)) {
+            (EventKind::Event, false, Media::Json) => Purpose::Event,
+            (EventKind::Event, true, Media::Json) => Purpose::Array,
+            (EventKind::Event, true, Media::Lines) => Purpose::Lines,
+            (EventKind::Event, ..) => return Err(Code::UnsupportedMediaType.into()),
+            // SDKs call their JSON all sorts of names, and `sendBeacon` calls it text: the check of the body decides.
+            (_, false, _) => Purpose::Event,
+            (_, true, _) => Purpose::Array,
         };
         let event_id = match head.event_id {
             Some(value) => Some(parse_event_id(value)?),
@@ -159,13 +151,19 @@ impl Service {
             Some(value) => self.parse_ack(value)?.max(self.options.ack),
             None => self.options.ack,
         };
+        if let Some(limit) = &limit {
+            // An app that may send nothing now need not send its body.
+            limit.look(1, moment.now)?;
+        }
         if !batch.fits(RECORD_HEAD_BYTES + declared) {
             return Err(self.no_room().into());
         }
         let ticket = Ticket {
             purpose,
             app,
-            request: head.request_id.and_then(RequestId::of),
+            kind,
+            limit,
+            echo: echo.clone(),
             event_id,
             ack,
             traceparent: head.traceparent.and_then(parse_traceparent),
@@ -173,14 +171,15 @@ impl Service {
         Ok(Judgement::Take { ticket, bytes_max })
     }
 
-    fn authenticate(&mut self, head: &Head<'_>, moment: Moment) -> Result<AppId, Refusal> {
+    fn authenticate(&mut self, head: &Head<'_>, moment: Moment) -> Result<Sender, Refusal> {
         let offered = head.authorization.and_then(|value| value.split_first_chunk::<7>());
         // RFC 9110 section 11.1: the scheme's case does not matter.
         let token = match offered {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token.trim_ascii(),
             _ => return Err(Code::MissingToken.into()),
         };
-        self.tokens.verify(&self.credentials, token, moment.wall).map(|app| app.id).map_err(|error| {
+        let verified = self.tokens.verify(&self.credentials, token, moment.wall);
+        verified.map(|app| Sender::of(app, &self.credentials, head)).map_err(|error| {
             let code = match error {
                 TokenError::Malformed => Code::MalformedToken,
                 TokenError::UnknownKey => Code::UnknownKey,
@@ -196,22 +195,43 @@ impl Service {
         })
     }
 
-    fn judge_grant(&mut self, head: &Head<'_>, moment: Moment) -> Judgement {
-        let client = match head.body {
-            BodyLength::Length(bytes) if bytes > oauth::FORM_BYTES_MAX as u64 => {
-                Err(oauth::OauthError::TooLarge)
-            }
-            BodyLength::None => Err(oauth::OauthError::InvalidRequest),
-            _ if !oauth::is_form(head.content_type) => Err(oauth::OauthError::InvalidRequest),
-            _ => oauth::client(&self.credentials, head).map(|app| (app.id, app.generation)),
+    fn authenticate_by_key(&self, head: &Head<'_>) -> Result<Sender, Refusal> {
+        let in_query = || {
+            let mut fields = form_urlencoded::parse(head.query.unwrap_or_default().as_bytes());
+            fields.find(|(name, _)| name.eq_ignore_ascii_case("apikey")).map(|(_, key)| key)
         };
-        let request = head.request_id.and_then(RequestId::of);
+        let key = match head.api_key {
+            Some(key) => std::str::from_utf8(key).ok().map(Cow::from),
+            None => in_query(),
+        };
+        let app = key.and_then(|key| self.credentials.registry.app_by_key(&key)).ok_or(Code::BadApiKey)?;
+        if !app.enabled {
+            return Err(Code::AppDisabled.into());
+        }
+        if !app.allow_api_key {
+            return Err(Code::ApiKeyNotAllowed.into());
+        }
+        Ok(Sender::of(app, &self.credentials, head))
+    }
+
+    fn judge_grant(&mut self, echo: &Echo, head: &Head<'_>, moment: Moment) -> Judgement {
+        let client = match head.body {
+            BodyLength::Length(bytes) if bytes > oauth::FORM_BYTES_MAX as u64 => Err(OauthError::TooLarge),
+            BodyLength::None => Err(OauthError::InvalidRequest),
+            _ if !oauth::is_form(head.content_type) => Err(OauthError::InvalidRequest),
+            _ => oauth::client(&self.credentials, head).and_then(|app| {
+                let is_welcome = head.origin.is_none_or(|origin| app.takes_origin(origin));
+                is_welcome.then_some((app.id, app.generation)).ok_or(OauthError::OriginNotAllowed)
+            }),
+        };
         match client {
             Ok((app, generation)) => {
                 let ticket = Ticket {
                     purpose: Purpose::Grant { generation },
                     app,
-                    request,
+                    kind: EventKind::Event,
+                    limit: None,
+                    echo: echo.clone(),
                     event_id: None,
                     ack: self.options.ack,
                     traceparent: None,
@@ -219,15 +239,18 @@ impl Service {
                 Judgement::Take { ticket, bytes_max: oauth::FORM_BYTES_MAX }
             }
             Err(error) => {
-                let mut response = error.response(&self.request_id(request, moment));
+                let mut response = self.refuse_grant(error, echo, moment);
                 response.close = !self.can_skip(head);
                 Judgement::Answer(response)
             }
         }
     }
 
-    pub(super) fn request_id(&mut self, request: Option<RequestId>, moment: Moment) -> RequestId {
-        request.unwrap_or_else(|| self.ids.next(crate::clock::ms(moment.wall)).into())
+    pub(super) fn refuse_grant(&mut self, error: OauthError, echo: &Echo, moment: Moment) -> Response {
+        let fresh = || self.ids.next(crate::clock::ms(moment.wall)).into();
+        let mut response = error.response(&echo.request.clone().unwrap_or_else(fresh));
+        echo.add_origin_to(&mut response.fields);
+        response
     }
 
     /// Whether an unwanted body is worth reading to its end. Not if it is huge, and not if the client waits for our word
@@ -238,6 +261,23 @@ impl Service {
             BodyLength::None | BodyLength::Chunked => true,
         };
         is_small && !head.expects_continue
+    }
+}
+
+/// Who sends, as far as the head says.
+struct Sender {
+    app: AppId,
+    limit: Option<Limit>,
+    takes_origin: bool,
+}
+
+impl Sender {
+    fn of(app: &App, credentials: &Credentials, head: &Head<'_>) -> Self {
+        Self {
+            app: app.id,
+            limit: credentials.registry.limit(app.id),
+            takes_origin: head.origin.is_none_or(|origin| app.takes_origin(origin)),
+        }
     }
 }
 

@@ -9,16 +9,19 @@
 //! What it does not know: sockets, connections, clocks, the queue. Room is a number and time an argument.
 
 mod code;
+mod echo;
 mod ingest;
 mod judge;
 mod oauth;
 mod probes;
 mod response;
+mod route;
 mod second_looks;
 mod service;
 
 pub use crate::auth::AppId;
 pub use code::Code;
+pub use echo::Echo;
 pub use judge::{Judgement, Ticket};
 pub use response::{RequestId, Response};
 pub use service::{Accepted, AcceptedBody, Moment, Outcome, Service, ServiceOptions, one_body};

@@ -20,6 +20,8 @@ pub(super) enum OauthError {
     InvalidClient,
     /// The app is disabled.
     UnauthorizedClient,
+    /// The app takes nothing from pages of this origin.
+    OriginNotAllowed,
     /// The form has no grant type, or it is repeated.
     InvalidRequest,
     /// Another grant than client credentials.
@@ -46,6 +48,9 @@ impl OauthError {
                 (401, "invalid_client", "Send the API key and the secret with HTTP Basic authentication.")
             }
             Self::UnauthorizedClient => (403, "unauthorized_client", "The app is disabled."),
+            Self::OriginNotAllowed => {
+                (403, "unauthorized_client", "The app takes nothing from pages of this origin.")
+            }
             Self::InvalidRequest => (
                 400,
                 "invalid_request",

@@ -3,7 +3,6 @@
 use uuid::Uuid;
 
 use super::response::Response;
-use crate::http::Head;
 use crate::telemetry::{Health, retry_after, verdict_json};
 
 /// Which probe.
@@ -16,8 +15,8 @@ pub(super) enum Probe {
 }
 
 impl Probe {
-    pub(super) fn of(head: &Head<'_>) -> Option<Self> {
-        match head.path {
+    pub(super) fn at(path: &str) -> Option<Self> {
+        match path {
             "/livez" => Some(Self::Live),
             "/readyz" | "/healthz" => Some(Self::Ready),
             _ => None,

@@ -53,6 +53,11 @@ impl Response {
         Self { status, content_type: Some("application/json"), fields: Vec::new(), body, close: false }
     }
 
+    /// An answer without a body.
+    pub fn empty(status: u16) -> Self {
+        Self { status, content_type: None, fields: Vec::new(), body: Vec::new(), close: false }
+    }
+
     /// Adds a header field.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {

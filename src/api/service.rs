@@ -6,11 +6,12 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::code::Code;
+use super::echo::Echo;
 use super::judge::{Purpose, Ticket};
 use super::oauth::OauthError;
-use super::response::{RequestId, Response, problem};
+use super::response::{Response, problem};
 use super::second_looks::SecondLooks;
-use crate::auth::{AppId, Credentials, SharedCredentials, TokenCache};
+use crate::auth::{AppId, Credentials, Exhausted, SharedCredentials, TokenCache};
 use crate::config::AckLevel;
 use crate::event::{EventIds, JsonChecker, RECORD_BYTES_EXTRA_MAX};
 use crate::http::Violation;
@@ -53,8 +54,8 @@ pub struct Accepted {
     pub level: AckLevel,
     /// The body of the 202.
     pub body: AcceptedBody,
-    /// The client's name for its request, to be echoed.
-    pub request: Option<RequestId>,
+    /// What else goes into the answer.
+    pub echo: Echo,
 }
 
 /// What a 202 says.
@@ -64,6 +65,8 @@ pub enum AcceptedBody {
     One(Uuid),
     /// The batch's verdict, a JSON object.
     Batch(Box<str>),
+    /// Nothing, as Raygun's SDKs expect.
+    Nothing,
 }
 
 /// The body of the 202 for one event, in place.
@@ -91,12 +94,20 @@ pub(super) struct Refusal {
     pub(super) detail: &'static str,
     /// A header field that goes with it.
     pub(super) field: Option<(&'static str, &'static str)>,
+    /// What is left of the app's rate, if that is why.
+    pub(super) exhausted: Option<Exhausted>,
     pub(super) close: bool,
 }
 
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
-        Self { code, detail: code.advice(), field: None, close: false }
+        Self { code, detail: code.advice(), field: None, exhausted: None, close: false }
+    }
+}
+
+impl From<Exhausted> for Refusal {
+    fn from(exhausted: Exhausted) -> Self {
+        Self { exhausted: Some(exhausted), ..Code::RateLimited.into() }
     }
 }
 
@@ -209,49 +220,45 @@ impl Service {
     fn refuse_last(&mut self, refusal: Refusal, ticket: Option<Ticket>, moment: Moment) -> Response {
         let purpose = ticket.as_ref().map(|ticket| ticket.purpose);
         self.judged = ticket.as_ref().map(|ticket| ticket.app);
-        let request = ticket.and_then(|ticket| ticket.request);
+        let echo = ticket.map(|ticket| ticket.echo).unwrap_or_default();
         if let Some(Purpose::Grant { .. }) = purpose {
-            let mut response = OauthError::of(refusal.code).response(&self.request_id(request, moment));
+            let mut response = self.refuse_grant(OauthError::of(refusal.code), &echo, moment);
             response.close = true;
             return response;
         }
-        self.refuse(Refusal { close: true, ..refusal }, request, moment)
+        self.refuse(Refusal { close: true, ..refusal }, &echo, moment)
     }
 
     /// The answer to a connection beyond the cap.
     pub fn too_many_connections(&mut self, moment: Moment) -> Response {
         let detail = "The node has as many connections as it takes.";
         self.judged = None;
-        self.refuse(Refusal { close: true, detail, ..Code::Overloaded.into() }, None, moment)
+        self.refuse(Refusal { close: true, detail, ..Code::Overloaded.into() }, &Echo::default(), moment)
     }
 
     /// The answer to a request whose events could not be taken over after all.
-    pub fn not_taken_over(&mut self, accepted: Accepted, code: Code, moment: Moment) -> Response {
+    pub fn not_taken_over(&mut self, accepted: &Accepted, code: Code, moment: Moment) -> Response {
         self.judged = Some(accepted.app);
-        self.answer(code.into(), accepted.events.into(), accepted.request, moment, "")
+        self.answer(code.into(), accepted.events.into(), &accepted.echo, moment, "")
     }
 
     /// The answer to a request whose events were accepted, but have only `reached` a lower level.
-    pub fn ack_timeout(&mut self, accepted: Accepted, reached: AckLevel, moment: Moment) -> Response {
+    pub fn ack_timeout(&mut self, accepted: &Accepted, reached: AckLevel, moment: Moment) -> Response {
         // The members of the 202 that was not given.
         let members = match &accepted.body {
-            AcceptedBody::One(id) => format!(r#""id":"{id}""#),
-            AcceptedBody::Batch(body) => body[1..body.len() - 1].to_owned(),
+            AcceptedBody::One(id) => format!(r#","id":"{id}""#),
+            AcceptedBody::Batch(body) => format!(",{}", &body[1..body.len() - 1]),
+            AcceptedBody::Nothing => String::new(),
         };
-        let extensions = format!(r#","level":"{reached}",{members}"#);
+        let extensions = format!(r#","level":"{reached}"{members}"#);
         // Not a rejection: the events stay accepted.
-        self.answer(Code::AckTimeout.into(), 0, accepted.request, moment, &extensions)
+        self.answer(Code::AckTimeout.into(), 0, &accepted.echo, moment, &extensions)
             .with("Forebay-Ack", reached.as_str())
     }
 
     /// Refuses a request whose events are not known: it counts as one.
-    pub(super) fn refuse(
-        &mut self,
-        refusal: Refusal,
-        request: Option<RequestId>,
-        moment: Moment,
-    ) -> Response {
-        self.answer(refusal, 1, request, moment, "")
+    pub(super) fn refuse(&mut self, refusal: Refusal, echo: &Echo, moment: Moment) -> Response {
+        self.answer(refusal, 1, echo, moment, "")
     }
 
     /// Makes the answer to a refusal and counts `events` rejected for it.
@@ -259,17 +266,18 @@ impl Service {
         &mut self,
         refusal: Refusal,
         events: u64,
-        request: Option<RequestId>,
+        echo: &Echo,
         moment: Moment,
         extensions: &str,
     ) -> Response {
-        let Refusal { code, detail, field, close } = refusal;
+        let Refusal { code, detail, field, exhausted, close } = refusal;
         if events > 0 {
             self.count_rejected(code, events);
         }
         let fresh = self.ids.next(crate::clock::ms(moment.wall));
-        let request = request.unwrap_or_else(|| fresh.into());
+        let request = echo.request.clone().unwrap_or_else(|| fresh.into());
         let mut response = problem(code, detail, &request, extensions);
+        echo.add_origin_to(&mut response.fields);
         response.close = close;
         response.fields.extend(field.map(|(name, value)| (name, value.as_bytes().to_vec())));
         match code.status() {
@@ -281,7 +289,15 @@ impl Service {
                 "WWW-Authenticate",
                 format!(r#"Bearer realm="forebay", error="invalid_token", error_description="{detail}""#),
             ),
-            429 | 503 => response.with("Retry-After", retry_after(fresh).to_string()),
+            429 | 503 => {
+                let wait = exhausted.map_or(0, |exhausted| exhausted.wait.as_secs());
+                let response =
+                    response.with("Retry-After", (wait + u64::from(retry_after(fresh))).to_string());
+                match exhausted {
+                    Some(exhausted) => with_rate(response, exhausted),
+                    None => response,
+                }
+            }
             _ => response,
         }
     }
@@ -298,4 +314,12 @@ impl Service {
             self.apps.of(app).rejected.add(events);
         }
     }
+}
+
+/// Says what the app's rate is and what is left of it (draft-ietf-httpapi-ratelimit-headers-10).
+fn with_rate(response: Response, exhausted: Exhausted) -> Response {
+    let Exhausted { wait, left, events_per_second } = exhausted;
+    response
+        .with("RateLimit-Policy", format!(r#""events";q={events_per_second};w=1"#))
+        .with("RateLimit", format!(r#""events";r={left};t={}"#, wait.as_secs() + 1))
 }

@@ -10,6 +10,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::rate::EVENTS_PER_SECOND_MAX;
+
+/// The rate of an app whose key alone is enough, if none is given.
+pub const PUBLIC_KEY_EVENTS_PER_SECOND: u32 = 1000;
+
 /// Identity of an app: the `sub` of its tokens and part of its events' `source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AppId(pub Uuid);
@@ -152,13 +157,13 @@ pub struct App {
     /// Whether the key alone is enough on the paths of Raygun's SDKs.
     #[serde(default)]
     pub allow_api_key: bool,
-    /// Accepted rate; none: unlimited.
+    /// Accepted rate; none: unlimited, or 1,000 with [`Self::allow_api_key`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_per_second: Option<u32>,
     /// Events that may come at once; none: as many as come in a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
-    /// Origins of browsers that may send; empty: any.
+    /// Origins of browsers' pages that may send; empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_origins: Vec<String>,
 }
@@ -180,6 +185,19 @@ impl App {
             allowed_origins: Vec::new(),
         };
         (app, secret)
+    }
+
+    /// Its rate, and what may come at once, in events; none: unlimited. A key that is public needs a bound.
+    pub(super) fn rate(&self) -> Option<(u32, u32)> {
+        let public = self.allow_api_key.then_some(PUBLIC_KEY_EVENTS_PER_SECOND);
+        let rate = self.events_per_second.or(public)?.clamp(1, EVENTS_PER_SECOND_MAX);
+        Some((rate, self.burst.unwrap_or(rate).max(1)))
+    }
+
+    /// Whether it takes events from a page of this origin.
+    pub fn takes_origin(&self, origin: &[u8]) -> bool {
+        let is_same = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin);
+        self.allowed_origins.is_empty() || self.allowed_origins.iter().any(is_same)
     }
 
     /// Replaces the secret and revokes all that was issued before; returns the new one.
@@ -207,6 +225,22 @@ mod tests {
             !shown.contains(secret.reveal()) && !shown.contains(&String::from(app.secret_sha256)),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn a_public_key_has_a_rate_and_a_page_needs_a_listed_origin() {
+        let (mut app, _) = App::create("demo");
+        assert_eq!(app.rate(), None);
+        app.allow_api_key = true;
+        assert_eq!(app.rate(), Some((1000, 1000)));
+        app.events_per_second = Some(5);
+        assert_eq!(app.rate(), Some((5, 5)));
+        app.burst = Some(0);
+        assert_eq!(app.rate(), Some((5, 1)));
+        assert!(app.takes_origin(b"https://any.example"));
+        app.allowed_origins.push("https://shop.example".into());
+        assert!(app.takes_origin(b"https://SHOP.example") && !app.takes_origin(b"http://shop.example"));
+        assert!(!app.takes_origin(b"null"));
     }
 
     #[test]

@@ -46,8 +46,11 @@ impl SharedCredentials {
     }
 
     /// Replaces the snapshot.
-    pub fn replace(&self, credentials: Credentials) {
-        *self.newest.lock() = Arc::new(credentials);
+    pub fn replace(&self, mut credentials: Credentials) {
+        let mut newest = self.newest.lock();
+        credentials.registry.inherit(&newest.registry);
+        *newest = Arc::new(credentials);
+        drop(newest);
         self.version.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -12,13 +12,17 @@ mod cache;
 mod credentials;
 mod file;
 mod keys;
+mod origin;
+mod rate;
 mod registry;
 mod token;
 
-pub use app::{ApiKey, App, AppId, Secret};
+pub use app::{ApiKey, App, AppId, PUBLIC_KEY_EVENTS_PER_SECOND, Secret};
 pub use cache::TokenCache;
 pub use credentials::{Credentials, CredentialsError, CredentialsFiles, SharedCredentials};
 pub use file::{AppsFile, FileError, create_signing_keys, load_signing_keys};
 pub use keys::{KeyRing, KeyRingError, SigningKey};
+pub use origin::is_origin;
+pub use rate::{EVENTS_PER_SECOND_MAX, Exhausted, Limit};
 pub use registry::{Registry, RegistryError};
 pub use token::{AUDIENCE, Claims, TOKEN_BYTES_MAX, TokenError, mint, verify};

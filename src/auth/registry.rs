@@ -1,10 +1,12 @@
 //! All apps, found by id or by key.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::app::{App, AppId};
+use super::rate::{Bucket, Limit};
 
 /// Version of the apps file.
 const VERSION: u32 = 1;
@@ -39,6 +41,8 @@ struct Storing<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     apps: Vec<App>,
+    /// One for each app, in the same order.
+    buckets: Vec<Arc<Bucket>>,
     by_id: HashMap<AppId, usize>,
     by_key: HashMap<String, usize>,
 }
@@ -80,6 +84,7 @@ impl Registry {
         self.by_id.insert(app.id, index);
         self.by_key.insert(app.api_key.0.clone(), index);
         self.apps.push(app);
+        self.buckets.push(Arc::default());
         Ok(())
     }
 
@@ -96,6 +101,22 @@ impl Registry {
     /// The app with this id, to change all of it but its id and key.
     pub fn app_mut(&mut self, id: AppId) -> Option<&mut App> {
         self.by_id.get(&id).map(|index| &mut self.apps[*index])
+    }
+
+    /// The bound on the events of an app; none: it may send as many as it likes.
+    pub fn limit(&self, id: AppId) -> Option<Limit> {
+        let index = *self.by_id.get(&id)?;
+        let (rate, burst) = self.apps[index].rate()?;
+        Some(Limit::new(self.buckets[index].clone(), rate, burst))
+    }
+
+    /// Goes on with what is left in the buckets of an earlier registry: an edit fills nobody's.
+    pub(super) fn inherit(&mut self, before: &Self) {
+        for (app, bucket) in self.apps.iter().zip(&mut self.buckets) {
+            if let Some(index) = before.by_id.get(&app.id) {
+                *bucket = before.buckets[*index].clone();
+            }
+        }
     }
 
     /// The app with this key.
@@ -121,6 +142,21 @@ mod tests {
         assert_eq!(read.app(app.id), Some(&app));
         assert_eq!(read.app_by_key(&app.api_key.0), Some(&app));
         assert_eq!(read.app_by_key("other"), None);
+    }
+
+    #[test]
+    fn an_edit_fills_no_bucket() {
+        let now = std::time::Duration::from_secs(7);
+        let mut registry = Registry::default();
+        let (mut app, _) = App::create("one");
+        app.events_per_second = Some(2);
+        registry.insert(app.clone()).expect("new");
+        registry.limit(app.id).expect("bounded").take(2, now).expect("full");
+        let mut edited = Registry::parse(&registry.to_json()).expect("own text");
+        edited.inherit(&registry);
+        assert!(edited.limit(app.id).expect("bounded").take(1, now).is_err());
+        edited.app_mut(app.id).expect("there").events_per_second = None;
+        assert!(edited.limit(app.id).is_none());
     }
 
     #[test]

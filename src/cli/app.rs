@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use forebay::auth::{App, AppId, AppsFile, FileError, RegistryError, Secret};
+use forebay::auth::{
+    App, AppId, AppsFile, EVENTS_PER_SECOND_MAX, FileError, PUBLIC_KEY_EVENTS_PER_SECOND, RegistryError,
+    Secret, is_origin,
+};
 use forebay::config::EXIT_CONFIG;
 
 use super::fail;
@@ -34,6 +37,19 @@ enum AppCommand {
     Create {
         /// A name for people.
         name: String,
+        /// Take events on the paths of Raygun's SDKs by the API key alone. The key is public there, so the app needs a rate: 1000 events a
+        /// second, if none is given.
+        #[arg(long)]
+        allow_api_key: bool,
+        /// Events a second that are accepted. [default: unlimited]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_PER_SECOND_MAX)))]
+        events_per_second: Option<u32>,
+        /// Events that may come at once. [default: as many as come in a second]
+        #[arg(long, value_name = "N", requires = "events_per_second", value_parser = clap::value_parser!(u32).range(1..))]
+        burst: Option<u32>,
+        /// Origin of browsers' pages that may send, `https://shop.example`; repeatable. [default: any]
+        #[arg(long, value_name = "ORIGIN", value_parser = parse_origin)]
+        allowed_origin: Vec<String>,
     },
     /// List all apps.
     List,
@@ -91,11 +107,17 @@ fn run(args: &AppArgs) -> Result<(), AppError> {
         })
     };
     match &args.command {
-        AppCommand::Create { name } => {
+        AppCommand::Create { name, allow_api_key, events_per_second, burst, allowed_origin } => {
             if !(1..=200).contains(&name.chars().count()) || name.chars().any(char::is_control) {
                 return Err(AppError::Name);
             }
-            let (app, secret) = App::create(name);
+            let (mut app, secret) = App::create(name);
+            app.allow_api_key = *allow_api_key;
+            // Written down, so that who reads the file sees it.
+            app.events_per_second =
+                events_per_second.or(allow_api_key.then_some(PUBLIC_KEY_EVENTS_PER_SECOND));
+            app.burst = *burst;
+            app.allowed_origins.clone_from(allowed_origin);
             file.edit(|registry| Ok::<_, AppError>(registry.insert(app.clone())?))?;
             print_credentials(&app, &secret, args.json);
         }
@@ -127,6 +149,13 @@ fn run(args: &AppArgs) -> Result<(), AppError> {
         }
     }
     Ok(())
+}
+
+fn parse_origin(text: &str) -> Result<String, String> {
+    if is_origin(text.as_bytes()) {
+        return Ok(text.to_owned());
+    }
+    Err("an origin is a scheme and a host, and a port if it is not the usual one: https://shop.example, without a path".to_owned())
 }
 
 fn print_credentials(app: &App, secret: &Secret, json: bool) {

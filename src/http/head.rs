@@ -89,6 +89,12 @@ pub struct Head<'a> {
     pub request_id: Option<&'a [u8]>,
     /// `traceparent`.
     pub traceparent: Option<&'a [u8]>,
+    /// `X-ApiKey`.
+    pub api_key: Option<&'a [u8]>,
+    /// `Origin`.
+    pub origin: Option<&'a [u8]>,
+    /// `Access-Control-Request-Headers`.
+    pub request_headers: Option<&'a [u8]>,
 }
 
 /// Looks for the end of a head, line by line, and remembers how far it looked.
@@ -236,6 +242,9 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Violation> 
         ack: fields.ack,
         request_id: fields.request_id,
         traceparent: fields.traceparent,
+        api_key: fields.api_key,
+        origin: fields.origin,
+        request_headers: fields.request_headers,
     })
 }
 
@@ -255,6 +264,9 @@ struct Fields<'a> {
     ack: Option<&'a [u8]>,
     request_id: Option<&'a [u8]>,
     traceparent: Option<&'a [u8]>,
+    api_key: Option<&'a [u8]>,
+    origin: Option<&'a [u8]>,
+    request_headers: Option<&'a [u8]>,
 }
 
 impl<'a> Fields<'a> {
@@ -264,6 +276,8 @@ impl<'a> Fields<'a> {
         let (place, what) = match name.len() {
             4 if is("host") => (&mut self.host, "Host is repeated"),
             6 if is("expect") => (&mut self.expect, "Expect is repeated"),
+            6 if is("origin") => (&mut self.origin, "Origin is repeated"),
+            8 if is("x-apikey") => (&mut self.api_key, "X-ApiKey is repeated"),
             10 if is("connection") => {
                 for option in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
                     self.close |= option.eq_ignore_ascii_case(b"close");
@@ -280,6 +294,9 @@ impl<'a> Fields<'a> {
             16 if is("content-encoding") => (&mut self.content_encoding, "Content-Encoding is repeated"),
             16 if is("forebay-event-id") => (&mut self.event_id, "Forebay-Event-Id is repeated"),
             17 if is("transfer-encoding") => (&mut self.transfer_encoding, "Transfer-Encoding is repeated"),
+            30 if is("access-control-request-headers") => {
+                (&mut self.request_headers, "Access-Control-Request-Headers is repeated")
+            }
             _ => return Ok(()),
         };
         if place.replace(value).is_some() {

@@ -47,7 +47,7 @@ pub struct Answer<'a> {
     /// `Content-Type`; none for an answer without a body.
     pub content_type: Option<&'static str>,
     /// More header fields: name and value.
-    pub fields: &'a [(&'static str, &'a [u8])],
+    pub fields: &'a [(&'static str, Vec<u8>)],
     /// The body.
     pub body: &'a [u8],
     /// For an answer to HEAD: the body is counted and not sent.
@@ -168,7 +168,7 @@ mod tests {
         let mut answer = Answer {
             status: 202,
             content_type: Some("application/json"),
-            fields: &[("Forebay-Ack", b"queued")],
+            fields: &[("Forebay-Ack", b"queued".to_vec())],
             body: b"{}",
             is_head: false,
             persistence: Persistence::KeepAlive,

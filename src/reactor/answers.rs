@@ -118,13 +118,13 @@ impl Answers {
     }
 
     /// Replaces the 202 with this number by what `refuse` makes of it.
-    pub(super) fn refuse(&mut self, number: u32, refuse: impl FnOnce(Accepted) -> Response) {
+    pub(super) fn refuse(&mut self, number: u32, refuse: impl FnOnce(&Accepted) -> Response) {
         let slot = self.slot(number);
         // Taken out for a moment: the response is made of what the 202 would have said.
         let Slot::Accepted { accepted, shape, .. } = std::mem::replace(slot, Slot::Continue) else {
             panic!("a waiter's answer is a 202")
         };
-        *slot = Slot::Response(Box::new(refuse(accepted)), shape);
+        *slot = Slot::Response(Box::new(refuse(&accepted)), shape);
     }
 
     fn slot(&mut self, number: u32) -> &mut Slot {
@@ -191,12 +191,10 @@ impl Pen {
     }
 
     fn write_response(&self, response: &Response, shape: Shape, out: &mut Vec<u8>) {
-        let fields: Vec<(&'static str, &[u8])> =
-            response.fields.iter().map(|(name, value)| (*name, value.as_slice())).collect();
         let answer = Answer {
             status: response.status,
             content_type: response.content_type,
-            fields: &fields,
+            fields: &response.fields,
             body: &response.body,
             is_head: shape.is_head,
             persistence: shape.persistence,
@@ -205,7 +203,7 @@ impl Pen {
     }
 
     fn write_accepted(&mut self, accepted: &Accepted, shape: Shape, out: &mut Vec<u8>) {
-        let is_usual = accepted.request.is_none() && shape == Shape::usual();
+        let is_usual = accepted.echo.is_empty() && shape == Shape::usual();
         match &accepted.body {
             AcceptedBody::One(id) if is_usual => {
                 let body = one_body(*id);
@@ -219,17 +217,18 @@ impl Pen {
             }
             AcceptedBody::One(id) => write_accepted(accepted, &one_body(*id), shape, &self.date, out),
             AcceptedBody::Batch(body) => write_accepted(accepted, body.as_bytes(), shape, &self.date, out),
+            AcceptedBody::Nothing => write_accepted(accepted, &[], shape, &self.date, out),
         }
     }
 }
 
 fn write_accepted(accepted: &Accepted, body: &[u8], shape: Shape, date: &DateHeader, out: &mut Vec<u8>) {
-    let request = accepted.request.as_ref().map_or("", |id| id.as_str());
-    let fields = [("Forebay-Ack", accepted.level.as_str().as_bytes()), ("X-Request-Id", request.as_bytes())];
+    let mut fields = vec![("Forebay-Ack", accepted.level.as_str().into())];
+    accepted.echo.add_to(&mut fields);
     let answer = Answer {
         status: 202,
-        content_type: Some("application/json"),
-        fields: if accepted.request.is_some() { &fields } else { &fields[..1] },
+        content_type: (!body.is_empty()).then_some("application/json"),
+        fields: &fields,
         body,
         is_head: shape.is_head,
         persistence: shape.persistence,

@@ -97,7 +97,7 @@ fn check(answer: &Answer, status: u16, code: &str) {
         _ => assert_eq!(challenge, None),
     }
     match code {
-        "method_not_allowed" => assert_eq!(answer.field("Allow"), Some("GET, HEAD")),
+        "method_not_allowed" => assert_eq!(answer.field("Allow"), Some("GET, HEAD, OPTIONS")),
         "unsupported_encoding" => assert_eq!(answer.field("Accept-Encoding"), Some("identity")),
         _ => {}
     }

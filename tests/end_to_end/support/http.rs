@@ -73,6 +73,17 @@ impl Http {
         self.answer()
     }
 
+    /// Sends a request without a body and reads its answer.
+    pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
+        for (name, value) in fields {
+            let _ = write!(request, "{name}: {value}\r\n");
+        }
+        request.push_str("\r\n");
+        self.send(request.as_bytes());
+        self.answer()
+    }
+
     /// Posts an event with a token.
     pub(crate) fn event(&mut self, token: &str, body: impl AsRef<[u8]>) -> Answer {
         let authorization = format!("Bearer {token}");
@@ -80,8 +91,7 @@ impl Http {
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Answer {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
-        self.answer()
+        self.ask("GET", path, &[])
     }
 }
 

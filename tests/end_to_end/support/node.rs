@@ -201,7 +201,12 @@ impl Node {
 
     /// Makes an app with the command line; the node knows it when this returns.
     pub(crate) fn app(&self, name: &str) -> App {
-        let app = self.app_command(&["create", name, "--json"]);
+        self.app_with(name, &[])
+    }
+
+    /// The same, with flags.
+    pub(crate) fn app_with(&self, name: &str, flags: &[&str]) -> App {
+        let app = self.app_command(&[&["create", name, "--json"], flags].concat());
         let text = |name: &str| app[name].as_str().expect("text").to_owned();
         let app = App { id: text("id"), api_key: text("api_key"), secret: text("secret") };
         await_true("the node knows the app", || self.ask_token(&app).status == 200);
