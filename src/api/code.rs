@@ -11,6 +11,8 @@ pub enum Code {
     NotAnObject,
     /// There is nothing in the body.
     EmptyBody,
+    /// The body is not what its `Content-Encoding` says.
+    BadEncoding,
     /// There is no item in the batch.
     EmptyBatch,
     /// No `Authorization: Bearer`.
@@ -71,11 +73,12 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their indices.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::MalformedRequest,
         Self::InvalidJson,
         Self::NotAnObject,
         Self::EmptyBody,
+        Self::BadEncoding,
         Self::EmptyBatch,
         Self::MissingToken,
         Self::MalformedToken,
@@ -141,6 +144,9 @@ impl Code {
             ),
             Self::NotAnObject => (400, "not_an_object", "An event is a JSON object."),
             Self::EmptyBody => (400, "empty_body", "The body is empty: send a JSON object."),
+            Self::BadEncoding => {
+                (400, "bad_encoding", "The body is not what its Content-Encoding says, or is cut short.")
+            }
             Self::EmptyBatch => (400, "empty_batch", "The batch holds no event."),
             Self::MissingToken => {
                 (401, "missing_token", "Send `Authorization: Bearer` with a token from /oauth/token.")

@@ -15,6 +15,10 @@ use crate::event::{
     BATCH_ITEMS_MAX, Checked, EventKind, NotABatch, NotAnEvent, RECORD_HEAD_BYTES, Record, TurnBatch,
     item_id, split_array, split_lines,
 };
+use crate::http::DecodeError;
+
+/// Memory that is kept between two bodies that have to be decoded.
+const DECODED_BYTES_KEPT: usize = 256 << 10;
 
 /// The items of a batch that were refused.
 type Rejected = Vec<(usize, Code)>;
@@ -29,6 +33,31 @@ impl Service {
         moment: Moment,
     ) -> Outcome {
         self.judged = Some(ticket.app);
+        let Some(coding) = ticket.coding else { return self.complete_plain(ticket, body, batch, moment) };
+        let mut decoded = std::mem::take(&mut self.decoded);
+        let outcome = match coding.decode(body, ticket.bytes_max, &mut decoded) {
+            Ok(()) => self.complete_plain(ticket, &mut decoded, batch, moment),
+            Err(DecodeError::Broken) => {
+                Outcome::Answer(self.refuse(Code::BadEncoding.into(), &ticket.echo, moment))
+            }
+            Err(DecodeError::TooLarge) => {
+                Outcome::Answer(self.refuse(Code::TooLarge.into(), &ticket.echo, moment))
+            }
+        };
+        decoded.clear();
+        // One that was as large as they come is not kept for the many that are small.
+        decoded.shrink_to(DECODED_BYTES_KEPT);
+        self.decoded = decoded;
+        outcome
+    }
+
+    fn complete_plain(
+        &mut self,
+        ticket: Ticket,
+        body: &mut [u8],
+        batch: &mut TurnBatch,
+        moment: Moment,
+    ) -> Outcome {
         match ticket.purpose {
             Purpose::Event => self.complete_event(ticket, body, batch, moment),
             Purpose::Array | Purpose::Lines => self.complete_batch(&ticket, body, batch, moment),

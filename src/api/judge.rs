@@ -15,7 +15,7 @@ use super::service::{Moment, Refusal, Service};
 use crate::auth::{App, AppId, Credentials, Limit, TokenError};
 use crate::config::AckLevel;
 use crate::event::{EventKind, RECORD_HEAD_BYTES, Traceparent, TurnBatch};
-use crate::http::{BodyLength, Head};
+use crate::http::{ACCEPTED_CODINGS, BodyLength, Coding, Head};
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub struct Ticket {
     pub(super) app: AppId,
     /// What its events are.
     pub(super) kind: EventKind,
+    /// How its body is encoded.
+    pub(super) coding: Option<Coding>,
+    /// Largest body, decoded.
+    pub(super) bytes_max: usize,
     /// The bound on the app's events, if it has one.
     pub(super) limit: Option<Limit>,
     pub(super) echo: Echo,
@@ -128,12 +132,11 @@ impl Service {
         if !takes_origin {
             return Err(Code::OriginNotAllowed.into());
         }
-        if let Some(encoding) = head.content_encoding
-            && !encoding.eq_ignore_ascii_case(b"identity")
-        {
-            let field = Some(("Accept-Encoding", "identity"));
-            return Err(Refusal { field, ..Code::UnsupportedEncoding.into() });
-        }
+        let coding = Coding::of(head.content_encoding).map_err(|_| {
+            // RFC 9110 section 12.5.3: it says so in an answer, too.
+            let field = Some(("Accept-Encoding", ACCEPTED_CODINGS));
+            Refusal { field, ..Code::UnsupportedEncoding.into() }
+        })?;
         let purpose = match (kind, is_batch, Media::of(head.content_type)) {
             (EventKind::Event, false, Media::Json) => Purpose::Event,
             (EventKind::Event, true, Media::Json) => Purpose::Array,
@@ -162,6 +165,8 @@ impl Service {
             purpose,
             app,
             kind,
+            coding,
+            bytes_max,
             limit,
             echo: echo.clone(),
             event_id,
@@ -230,6 +235,8 @@ impl Service {
                     purpose: Purpose::Grant { generation },
                     app,
                     kind: EventKind::Event,
+                    coding: None,
+                    bytes_max: oauth::FORM_BYTES_MAX,
                     limit: None,
                     echo: echo.clone(),
                     event_id: None,
@@ -275,7 +282,7 @@ impl Sender {
     fn of(app: &App, credentials: &Credentials, head: &Head<'_>) -> Self {
         Self {
             app: app.id,
-            limit: credentials.registry.limit(app.id),
+            limit: credentials.registry.limit(app),
             takes_origin: head.origin.is_none_or(|origin| app.takes_origin(origin)),
         }
     }

@@ -128,6 +128,8 @@ pub struct Service {
     pub(super) checker: JsonChecker,
     pub(super) looks: SecondLooks,
     pub(super) items: Vec<std::ops::Range<usize>>,
+    /// The last body that was decoded.
+    pub(super) decoded: Vec<u8>,
     is_journal_failing: bool,
     shared: Arc<SharedCredentials>,
     version: u64,
@@ -156,6 +158,7 @@ impl Service {
             checker: JsonChecker::default(),
             looks: SecondLooks::default(),
             items: Vec::new(),
+            decoded: Vec::new(),
             is_journal_failing: false,
             shared,
             apps: AppTally::new(metrics.clone()),

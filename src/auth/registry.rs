@@ -104,9 +104,9 @@ impl Registry {
     }
 
     /// The bound on the events of an app; none: it may send as many as it likes.
-    pub fn limit(&self, id: AppId) -> Option<Limit> {
-        let index = *self.by_id.get(&id)?;
-        let (rate, burst) = self.apps[index].rate()?;
+    pub fn limit(&self, app: &App) -> Option<Limit> {
+        let (rate, burst) = app.rate()?;
+        let index = *self.by_id.get(&app.id)?;
         Some(Limit::new(self.buckets[index].clone(), rate, burst))
     }
 
@@ -151,12 +151,12 @@ mod tests {
         let (mut app, _) = App::create("one");
         app.events_per_second = Some(2);
         registry.insert(app.clone()).expect("new");
-        registry.limit(app.id).expect("bounded").take(2, now).expect("full");
+        registry.limit(&app).expect("bounded").take(2, now).expect("full");
         let mut edited = Registry::parse(&registry.to_json()).expect("own text");
         edited.inherit(&registry);
-        assert!(edited.limit(app.id).expect("bounded").take(1, now).is_err());
-        edited.app_mut(app.id).expect("there").events_per_second = None;
-        assert!(edited.limit(app.id).is_none());
+        assert!(edited.limit(&app).expect("bounded").take(1, now).is_err());
+        app.events_per_second = None;
+        assert!(edited.limit(&app).is_none());
     }
 
     #[test]

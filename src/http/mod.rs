@@ -7,10 +7,12 @@
 //! every deviation in framing is a [`Violation`], after which the connection is of no more use.
 
 mod chunked;
+mod coding;
 mod decoder;
 mod head;
 mod response;
 
+pub use coding::{ACCEPTED_CODINGS, Coding, DecodeError};
 pub use decoder::{Decoder, Step};
 pub use head::{BodyLength, Head, HeadLimits, Method, TARGET_BYTES_MAX, Violation};
 pub use response::{Answer, CONTINUE, DateHeader, Persistence, reason};

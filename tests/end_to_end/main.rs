@@ -9,6 +9,7 @@ mod connections;
 mod cors;
 mod credentials;
 mod disk_full;
+mod encodings;
 mod journal;
 mod journal_tool;
 mod load;

@@ -52,7 +52,9 @@ fn each_mistake_has_its_own_code_and_none_is_forwarded() {
         ("/livez", with(&bearer), b"{}", 405, "method_not_allowed"),
         (event, also("Content-Type", "text/plain"), b"{}", 415, "unsupported_media_type"),
         (event, also("Content-Type", "application/x-ndjson"), b"{}", 415, "unsupported_media_type"),
-        (event, also("Content-Encoding", "gzip"), b"{}", 415, "unsupported_encoding"),
+        (event, also("Content-Encoding", "compress"), b"{}", 415, "unsupported_encoding"),
+        (event, also("Content-Encoding", "gzip, br"), b"{}", 415, "unsupported_encoding"),
+        (event, also("Content-Encoding", "gzip"), b"{}", 400, "bad_encoding"),
         (event, also("Forebay-Ack", "soon"), b"{}", 400, "malformed_request"),
         (event, also("Forebay-Event-Id", "42"), b"{}", 400, "malformed_request"),
         (event, also("Content-Length", "2"), b"{}", 400, "malformed_request"),
@@ -98,7 +100,9 @@ fn check(answer: &Answer, status: u16, code: &str) {
     }
     match code {
         "method_not_allowed" => assert_eq!(answer.field("Allow"), Some("GET, HEAD, OPTIONS")),
-        "unsupported_encoding" => assert_eq!(answer.field("Accept-Encoding"), Some("identity")),
+        "unsupported_encoding" => {
+            assert_eq!(answer.field("Accept-Encoding"), Some("gzip, deflate, zstd, br"));
+        }
         _ => {}
     }
 }
