@@ -4,6 +4,7 @@
 
 mod accepts;
 mod broker_loss;
+mod browser;
 mod config;
 mod connections;
 mod cors;
@@ -18,6 +19,7 @@ mod rates;
 mod raygun;
 mod refusals;
 mod refused_by_broker;
+mod sdks;
 mod stops;
 #[allow(dead_code, unused_imports, reason = "shared with the chaos tests, which need other parts of it")]
 mod support;
