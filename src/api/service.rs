@@ -232,9 +232,13 @@ impl Service {
         self.refuse(Refusal { close: true, ..refusal }, &echo, moment)
     }
 
-    /// The answer to a connection beyond the cap.
-    pub fn too_many_connections(&mut self, moment: Moment) -> Response {
-        let detail = "The node has as many connections as it takes.";
+    /// The answer to a connection beyond the cap: that of the node, or of each address.
+    pub fn too_many_connections(&mut self, of_address: bool, moment: Moment) -> Response {
+        let detail = if of_address {
+            "This address has as many connections as one may have."
+        } else {
+            "The node has as many connections as it takes."
+        };
         self.judged = None;
         self.refuse(Refusal { close: true, detail, ..Code::Overloaded.into() }, &Echo::default(), moment)
     }

@@ -98,6 +98,12 @@ pub struct LimitOptions {
     /// Open connections of the node; lowered with a warning where the descriptor limit is smaller, unless given here. [default: 100000]
     #[arg(long, env = "FOREBAY_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
+    /// Open connections of one address (of an IPv6 network of 64 bits). [default: no bound]
+    #[arg(long, env = "FOREBAY_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub max_connections_per_address: Option<usize>,
+    /// Past this age, a tenth more or less, a connection's next answer is its last, so that a balancer can spread the load.
+    #[arg(long, env = "FOREBAY_MAX_CONNECTION_AGE", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    pub max_connection_age: Duration,
 }
 
 /// Where the journal is; shared with `forebay journal`.
@@ -305,6 +311,7 @@ impl ServeOptions {
             ("batch-bytes", self.broker.batch_bytes, 1024, 64 << 20),
             ("confirm-window", self.broker.confirm_window, 1, 65_535),
             ("max-connections", limits.max_connections.unwrap_or(1), 1, 16 << 20),
+            ("max-connections-per-address", limits.max_connections_per_address.unwrap_or(1), 1, 16 << 20),
         ] {
             if value < least || value > most {
                 return flag(name, value.to_string(), &format!("must lie between {least} and {most}"));
@@ -314,6 +321,7 @@ impl ServeOptions {
             ("head-timeout", limits.head_timeout),
             ("body-timeout", limits.body_timeout),
             ("idle-timeout", limits.idle_timeout),
+            ("max-connection-age", limits.max_connection_age),
             ("ack-timeout", self.ack_timeout),
             ("confirm-timeout", self.broker.confirm_timeout),
         ] {

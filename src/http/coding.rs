@@ -103,10 +103,10 @@ fn decode_brotli<'a>(body: &'a [u8], bytes_max: usize, out: &mut Vec<u8>) -> Res
             &mut written,
             &mut state,
         );
-        out.extend_from_slice(&piece[..filled]);
-        if out.len() > bytes_max {
+        if out.len() + filled > bytes_max {
             return Err(DecodeError::TooLarge);
         }
+        out.extend_from_slice(&piece[..filled]);
         match result {
             BrotliResult::NeedsMoreOutput => {}
             BrotliResult::ResultSuccess => return Ok(&body[used..]),

@@ -32,7 +32,7 @@ use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
 use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
 use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
-use crate::reactor::ReactorParts;
+use crate::reactor::{ReactorParts, Sources};
 use crate::telemetry::{Balance, Books, CoreMetrics, ForwarderMetrics, Health};
 use crate::uring::UringError;
 use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
@@ -173,6 +173,7 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
     let mut logs = Vec::new();
     let mut reactors = Vec::new();
     let connections = Arc::new(AtomicUsize::new(0));
+    let by_address = Arc::new(Sources::new(options.limits.max_connections_per_address));
     for (core, metrics) in metrics.iter().enumerate() {
         let core = CoreId(u16::try_from(core).expect("reactors are bounded by a u16"));
         let marks = Arc::<CoreLog>::default();
@@ -199,6 +200,7 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
             health: health.clone(),
             metrics: metrics.clone(),
             connections: connections.clone(),
+            sources: by_address.clone(),
         });
     }
     let ledger = journal.ledger.clone();

@@ -93,6 +93,7 @@ pub(super) fn reactor_options(options: &ServeOptions, connections_max: usize) ->
         ack: options.ack,
         ack_timeout: options.ack_timeout,
         connections_max,
+        connection_age: options.limits.max_connection_age,
     }
 }
 

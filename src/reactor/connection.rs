@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::answers::{Answers, Shape, SpareRings};
+use super::sources::Seat;
 use crate::api::{Accepted, AppId, Judgement, Moment, Outcome, Response, Service, Ticket};
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
@@ -12,7 +13,7 @@ use crate::uring::Socket;
 /// Bytes that may wait for answers to leave before nothing more is received; what was on its way is still kept.
 pub(super) const STALLED_BYTES_MAX: usize = 64 << 10;
 /// Bytes that are read and thrown away for the sake of an answer that must not be lost to a reset.
-pub(super) const DISCARDED_BYTES_MAX: usize = 16 << 20;
+const DISCARDED_BYTES_MAX: u32 = 16 << 20;
 
 /// Where a connection is in its life. The last three are the steps of freeing its slot: stop, join, free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +103,12 @@ pub(super) struct Connection {
     pub(super) send_deadline_ms: u64,
     /// When the timer wheel will look; `u64::MAX` if it will not.
     pub(super) scheduled_ms: u64,
-    pub(super) discarded_bytes: usize,
+    /// Monotonic, in seconds: from then on its next answer is its last, so that a balancer can spread the load.
+    pub(super) old_s: u32,
+    /// Bytes that were thrown away.
+    discarded_bytes: u32,
+    /// Held for its address. In a box, for connections are many and few have one.
+    pub(super) seat: Option<Box<Seat>>,
     pub(super) answers: Answers,
     /// Bytes that came while there was no place for more answers.
     pub(super) stalled: Stalled,
@@ -128,7 +134,9 @@ impl Connection {
             deadline_ms: u64::MAX,
             send_deadline_ms: u64::MAX,
             scheduled_ms: u64::MAX,
+            old_s: u32::MAX,
             discarded_bytes: 0,
+            seat: None,
             answers: Answers::default(),
             stalled: Stalled::default(),
             decoder: Decoder::default(),
@@ -173,7 +181,7 @@ impl Connection {
                 self.keep(&input[used..]);
             }
             Life::Open => self.keep(input),
-            Life::Flushing | Life::Lingering => self.discarded_bytes += input.len(),
+            Life::Flushing | Life::Lingering => self.discard(input),
             Life::Free | Life::Joining | Life::Closing => {}
         }
     }
@@ -207,11 +215,16 @@ impl Connection {
         self.deadline_ms.min(self.send_deadline_ms)
     }
 
+    fn discard(&mut self, input: &[u8]) {
+        let bytes = u32::try_from(input.len()).unwrap_or(u32::MAX);
+        self.discarded_bytes = self.discarded_bytes.saturating_add(bytes);
+    }
+
     fn keep(&mut self, rest: &[u8]) {
         if self.life == Life::Open {
             self.stalled.extend(rest);
         } else {
-            self.discarded_bytes += rest.len();
+            self.discard(rest);
         }
     }
 
@@ -282,21 +295,22 @@ impl Connection {
 
     /// An answer that is complete.
     fn answer(&mut self, response: Response, shape: Shape, desk: &mut Desk) {
-        let shape = self.end_with(shape, response.close || desk.is_draining);
+        let shape = self.end_with(shape, response.close, desk);
         self.answers.push_response(response, shape, &mut desk.spares);
     }
 
     /// A 202, once its events have the level asked for.
     fn await_level(&mut self, accepted: Accepted, shape: Shape, desk: &mut Desk) {
         let Accepted { app, events, level, .. } = accepted;
-        let shape = self.end_with(shape, desk.is_draining);
+        let shape = self.end_with(shape, false, desk);
         let number = self.answers.push_accepted(accepted, shape, &mut desk.spares);
         let (slot, generation) = (self.slot, self.generation);
         desk.awaiting.push(Awaiting { app, slot, generation, number, events, level });
     }
 
     /// Whether this answer is the connection's last: then no more requests are taken.
-    fn end_with(&mut self, shape: Shape, is_last: bool) -> Shape {
+    fn end_with(&mut self, shape: Shape, is_last: bool, desk: &Desk) -> Shape {
+        let is_last = is_last || desk.is_draining || desk.moment.now.as_secs() >= u64::from(self.old_s);
         let shape = if is_last { shape.and_close() } else { shape };
         if shape.is_last() {
             self.life = Life::Flushing;
@@ -338,8 +352,8 @@ impl Connection {
     }
 
     /// There are too many connections: says so and ends.
-    pub(super) fn refuse(&mut self, desk: &mut Desk) {
-        let response = desk.service.too_many_connections(desk.moment);
+    pub(super) fn refuse(&mut self, desk: &mut Desk, of_address: bool) {
+        let response = desk.service.too_many_connections(of_address, desk.moment);
         self.answer(response, Shape::last(), desk);
     }
 

@@ -18,10 +18,12 @@
 mod answers;
 mod connection;
 mod listeners;
+mod sources;
 mod table;
 mod timers;
 mod turn;
 mod waiters;
 
 pub use answers::ANSWERS_MAX;
+pub use sources::Sources;
 pub use turn::{Reactor, ReactorOptions, ReactorParts, Turned};

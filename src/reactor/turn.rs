@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::answers::{Pen, SpareRings};
 use super::connection::{Connection, Desk, Life, Phase, Timeouts};
 use super::listeners::Listeners;
+use super::sources::Sources;
 use super::table::Table;
 use super::timers::{Entry, Wheel};
 use super::waiters::Waiters;
@@ -51,6 +52,8 @@ pub struct ReactorOptions {
     pub ack_timeout: Duration,
     /// Open connections of the node.
     pub connections_max: usize,
+    /// How old a connection may be, a tenth more or less, when it gets its last answer.
+    pub connection_age: Duration,
 }
 
 /// What a reactor works with.
@@ -72,6 +75,8 @@ pub struct ReactorParts {
     pub metrics: Arc<CoreMetrics>,
     /// Open connections of the node; written when one comes or goes.
     pub connections: Arc<AtomicUsize>,
+    /// The same, by address.
+    pub sources: Arc<Sources>,
 }
 
 /// Whether there will be another turn.
@@ -98,6 +103,7 @@ pub struct Reactor<D> {
     health: Arc<Health>,
     metrics: Arc<CoreMetrics>,
     connections: Arc<AtomicUsize>,
+    sources: Arc<Sources>,
     options: ReactorOptions,
     pen: Pen,
     completions: Vec<Completion>,
@@ -140,6 +146,7 @@ impl<D: Driver> Reactor<D> {
             health: parts.health,
             metrics: parts.metrics,
             connections: parts.connections,
+            sources: parts.sources,
             pen: Pen::new(moment.wall.as_secs()),
             completions: Vec::new(),
             touched: Vec::new(),

@@ -1,6 +1,7 @@
 //! The seam between the reactor and whatever turns the wheel.
 
 use std::io::IoSlice;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -180,6 +181,9 @@ pub trait Driver {
 
     /// Shuts a connection down, at once; it never blocks.
     fn shutdown(&mut self, socket: Socket, how: How);
+
+    /// The address of a connection's other side; none if it is gone.
+    fn peer(&self, socket: Socket) -> Option<IpAddr>;
 
     /// Monotonic clock.
     fn now(&self) -> Duration;

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 use std::mem::ManuallyDrop;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
@@ -256,6 +257,14 @@ impl Driver for Ring {
         // SAFETY: not -1 (asserted), and the caller holds the file open during the call.
         let file = unsafe { BorrowedFd::borrow_raw(file) };
         rustix::io::retry_on_intr(|| rustix::io::pwritev(file, parts, at))
+    }
+
+    fn peer(&self, socket: Socket) -> Option<IpAddr> {
+        assert!(socket.0 >= 0, "a socket of an open connection");
+        // SAFETY: not -1 (asserted), and the caller owns the descriptor until it submits its close.
+        let socket = unsafe { BorrowedFd::borrow_raw(socket.0) };
+        let address = rustix::net::getpeername(socket).ok().flatten()?;
+        SocketAddr::try_from(address).ok().map(|address| address.ip())
     }
 
     fn shutdown(&mut self, socket: Socket, how: How) {

@@ -156,3 +156,37 @@ fn ten_thousand_idle_connections_add_less_than_5_mb() {
     drop(idle);
     assert!(grown < BYTES_MAX, "{grown} bytes for {IDLE} idle connections");
 }
+
+#[test]
+fn an_address_has_its_share_of_connections_and_no_more() {
+    let node = Node::alone(&["--max-connections-per-address", "3"]);
+    let mut held: Vec<Http> = (0..3).map(|_| node.http()).collect();
+    for http in &mut held {
+        assert_eq!(http.get("/livez").status, 200);
+    }
+    let mut fourth = node.http();
+    let refused = fourth.answer();
+    assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
+    assert_eq!(refused.field("Connection"), Some("close"));
+    assert!(
+        refused.json()["detail"].as_str().is_some_and(|detail| detail.contains("address")),
+        "{refused:?}"
+    );
+    drop((fourth, held.pop()));
+    await_true("a place is free again", || {
+        let mut http = node.http();
+        http.send(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n");
+        http.answer().status == 200
+    });
+    assert!(held.iter_mut().all(|http| http.get("/livez").status == 200), "the others were left alone");
+}
+
+#[test]
+fn an_old_connection_ends_with_its_next_answer() {
+    let node = Node::alone(&["--max-connection-age", "1s"]);
+    let mut http = node.http();
+    assert_eq!(http.get("/livez").field("Connection"), None);
+    await_true("it is old", || http.get("/livez").field("Connection") == Some("close"));
+    assert!(http.has_ended());
+    assert_eq!(node.http().get("/livez").field("Connection"), None);
+}

@@ -1,4 +1,4 @@
-//! Raygun's own SDKs, as npm and PyPI have them (`scripts/sdks` installs them).
+//! Raygun's own SDKs, as npm and `PyPI` have them (`scripts/sdks` installs them).
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

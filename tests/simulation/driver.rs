@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -457,6 +458,10 @@ impl Driver for SimDriver {
 
     fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
         self.disk.write(file, at, parts)
+    }
+
+    fn peer(&self, _: Socket) -> Option<IpAddr> {
+        Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
     fn shutdown(&mut self, socket: Socket, how: How) {

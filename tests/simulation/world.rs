@@ -18,7 +18,7 @@ use forebay::journal::{
     Appender, AppenderOptions, CoreId, CoreLog, Disk, Keeper, KeeperOptions, Ledger, Log, LogId, Offset,
     ReadRequest, find_left, read_checkpoint, survey, trim_left,
 };
-use forebay::reactor::{Reactor, ReactorOptions, ReactorParts, Turned};
+use forebay::reactor::{Reactor, ReactorOptions, ReactorParts, Sources, Turned};
 use forebay::telemetry::{Books, CoreMetrics, Earlier, ForwarderMetrics, Health, Phase};
 use forebay::uring::{Driver, Socket};
 use uuid::Uuid;
@@ -169,6 +169,7 @@ pub(crate) fn parts<D: Disk + Clone>(
         health,
         metrics,
         connections: Arc::new(AtomicUsize::new(0)),
+        sources: Arc::new(Sources::new(None)),
     };
     let options = ReactorOptions {
         head_bytes_max: 16 << 10,
@@ -178,6 +179,7 @@ pub(crate) fn parts<D: Disk + Clone>(
         ack: plan.ack,
         ack_timeout: Duration::from_secs(10),
         connections_max: plan.connections_max,
+        connection_age: Duration::from_mins(10),
     };
     Parts {
         reactor,

@@ -1,12 +1,14 @@
 //! What came out of the ring, and what it means for its connection.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::{NOBODY, REFUSED_AT_ONCE_MAX, Reactor, stop, touch};
 use crate::clock::ms;
 use crate::reactor::connection::Life;
+use crate::reactor::sources::Entered;
 use crate::telemetry::Phase;
 use crate::uring::faults::{Failing, Remedy, remedy};
 use crate::uring::{Completion, Driver, Operation, Received, Socket, Token};
@@ -48,16 +50,27 @@ impl<D: Driver> Reactor<D> {
     fn accept(&mut self, socket: Socket) {
         let open = self.connections.load(Ordering::Relaxed);
         let has_room = open < self.options.connections_max + REFUSED_AT_ONCE_MAX;
+        let (seat, is_refused) = match self.sources.enter(|| self.driver.peer(socket)) {
+            Entered::Welcome(seat) => (seat, false),
+            Entered::Refused(seat) => (Some(seat), true),
+            Entered::TurnedAway => {
+                self.driver.submit(NOBODY, Operation::Close(socket));
+                return;
+            }
+        };
         let Some(connection) = has_room.then(|| self.table.insert(socket)).flatten() else {
             self.driver.submit(NOBODY, Operation::Close(socket));
             return;
         };
         self.connections.fetch_add(1, Ordering::Relaxed);
+        connection.seat = seat.map(Box::new);
+        let old = self.desk.moment.now + spread(self.options.connection_age, socket, self.desk.moment.now);
+        connection.old_s = u32::try_from(old.as_secs() + 1).unwrap_or(u32::MAX);
         connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
         if self.phase == Phase::Cutting {
             stop(&mut self.driver, connection);
-        } else if open >= self.options.connections_max {
-            connection.refuse(&mut self.desk);
+        } else if open >= self.options.connections_max || is_refused {
+            connection.refuse(&mut self.desk, is_refused);
         }
         touch(&mut self.touched, connection);
     }
@@ -126,4 +139,12 @@ impl<D: Driver> Reactor<D> {
         touch(&mut self.touched, connection);
         Ok(())
     }
+}
+
+/// A tenth more or less, so that connections that came together do not go together.
+fn spread(age: Duration, socket: Socket, now: Duration) -> Duration {
+    let seed = u64::from(now.subsec_nanos()) ^ u64::from(socket.0.cast_unsigned());
+    // Fibonacci hashing: neighbours land far apart.
+    let permille = 900 + (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % 201;
+    age.mul_f64(f64::from(u16::try_from(permille).expect("at most 1100")) / 1000.0)
 }
