@@ -11,6 +11,7 @@ mod cors;
 mod credentials;
 mod disk_full;
 mod encodings;
+mod hostile_json;
 mod journal;
 mod journal_tool;
 mod load;
