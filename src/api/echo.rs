@@ -12,11 +12,13 @@ const PREFLIGHT_SECONDS: &str = "7200";
 /// Header fields: name and value.
 pub(super) type Fields = Vec<(&'static str, Vec<u8>)>;
 
-/// See the module.
+/// See the module. In a box, for most requests have nothing of it, and answers that wait are many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Echo {
-    /// `X-Request-Id`, as it came.
-    pub(super) request: Option<RequestId>,
+pub struct Echo(Option<Box<Parts>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
+    request: Option<RequestId>,
     origin: Option<Origin>,
 }
 
@@ -30,27 +32,36 @@ struct Origin {
 
 impl Echo {
     pub(super) fn of(head: &Head<'_>, credentials: bool) -> Self {
+        let request = head.request_id.and_then(RequestId::of);
         let origin = head.origin.filter(|origin| is_origin(origin));
-        Self {
-            request: head.request_id.and_then(RequestId::of),
-            origin: origin.map(|text| Origin { text: text.into(), credentials }),
-        }
+        let origin = origin.map(|text| Origin { text: text.into(), credentials });
+        let has_any = request.is_some() || origin.is_some();
+        Self(has_any.then(|| Box::new(Parts { request, origin })))
+    }
+
+    /// `X-Request-Id`, as it came.
+    pub(super) fn request(&self) -> Option<&RequestId> {
+        self.0.as_ref()?.request.as_ref()
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.0.as_ref()?.origin.as_ref()
     }
 
     /// Whether the answer is the same as for a request without any of this.
     pub fn is_empty(&self) -> bool {
-        self.request.is_none() && self.origin.is_none()
+        self.0.is_none()
     }
 
     /// Adds everything.
     pub fn add_to(&self, fields: &mut Fields) {
-        fields.extend(self.request.as_ref().map(|id| ("X-Request-Id", id.as_str().into())));
+        fields.extend(self.request().map(|id| ("X-Request-Id", id.as_str().into())));
         self.add_origin_to(fields);
     }
 
     /// Adds what a browser needs to show the answer to the page (Fetch standard, "CORS protocol and HTTP caches").
     pub(super) fn add_origin_to(&self, fields: &mut Fields) {
-        let Some(origin) = &self.origin else { return };
+        let Some(origin) = self.origin() else { return };
         origin.add_to(fields);
         fields.push(("Vary", b"Origin".to_vec()));
         fields.push(("Access-Control-Expose-Headers", EXPOSED.into()));
@@ -60,8 +71,8 @@ impl Echo {
     /// follows is judged.
     pub(super) fn preflight(&self, head: &Head<'_>, methods: &'static str) -> Fields {
         let mut fields = vec![("Allow", methods.into())];
-        fields.extend(self.request.as_ref().map(|id| ("X-Request-Id", id.as_str().into())));
-        let Some(origin) = &self.origin else { return fields };
+        fields.extend(self.request().map(|id| ("X-Request-Id", id.as_str().into())));
+        let Some(origin) = self.origin() else { return fields };
         origin.add_to(&mut fields);
         fields.push(("Access-Control-Allow-Methods", methods.into()));
         // Fields without a meaning here do no harm, and tracing adds some: any may be sent.

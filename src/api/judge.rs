@@ -255,7 +255,7 @@ impl Service {
 
     pub(super) fn refuse_grant(&mut self, error: OauthError, echo: &Echo, moment: Moment) -> Response {
         let fresh = || self.ids.next(crate::clock::ms(moment.wall)).into();
-        let mut response = error.response(&echo.request.clone().unwrap_or_else(fresh));
+        let mut response = error.response(&echo.request().cloned().unwrap_or_else(fresh));
         echo.add_origin_to(&mut response.fields);
         response
     }

@@ -282,7 +282,7 @@ impl Service {
             self.count_rejected(code, events);
         }
         let fresh = self.ids.next(crate::clock::ms(moment.wall));
-        let request = echo.request.clone().unwrap_or_else(|| fresh.into());
+        let request = echo.request().cloned().unwrap_or_else(|| fresh.into());
         let mut response = problem(code, detail, &request, extensions);
         echo.add_origin_to(&mut response.fields);
         response.close = close;
