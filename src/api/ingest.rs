@@ -37,11 +37,12 @@ impl Service {
         let mut decoded = std::mem::take(&mut self.decoded);
         let outcome = match coding.decode(body, ticket.bytes_max, &mut decoded) {
             Ok(()) => self.complete_plain(ticket, &mut decoded, batch, moment),
-            Err(DecodeError::Broken) => {
-                Outcome::Answer(self.refuse(Code::BadEncoding.into(), &ticket.echo, moment))
-            }
-            Err(DecodeError::TooLarge) => {
-                Outcome::Answer(self.refuse(Code::TooLarge.into(), &ticket.echo, moment))
+            Err(error) => {
+                let code = match error {
+                    DecodeError::Broken => Code::BadEncoding,
+                    DecodeError::TooLarge => Code::TooLarge,
+                };
+                Outcome::Answer(self.refuse(code.into(), &ticket.echo, moment))
             }
         };
         decoded.clear();

@@ -43,14 +43,17 @@ pub enum DecodeError {
 impl Coding {
     /// Reads a `Content-Encoding`; `identity` and nothing at all are no coding.
     pub fn of(value: Option<&[u8]>) -> Result<Option<Self>, UnknownCoding> {
-        let value = value.unwrap_or_default().trim_ascii().to_ascii_lowercase();
-        match value.as_slice() {
-            b"" | b"identity" => Ok(None),
+        let value = value.unwrap_or_default().trim_ascii();
+        let is = |name: &[u8]| value.eq_ignore_ascii_case(name);
+        match value.len() {
+            0 => Ok(None),
+            8 if is(b"identity") => Ok(None),
             // RFC 9110 section 8.4.1.3: the two are the same.
-            b"gzip" | b"x-gzip" => Ok(Some(Self::Gzip)),
-            b"deflate" => Ok(Some(Self::Deflate)),
-            b"zstd" => Ok(Some(Self::Zstd)),
-            b"br" => Ok(Some(Self::Brotli)),
+            4 if is(b"gzip") => Ok(Some(Self::Gzip)),
+            6 if is(b"x-gzip") => Ok(Some(Self::Gzip)),
+            7 if is(b"deflate") => Ok(Some(Self::Deflate)),
+            4 if is(b"zstd") => Ok(Some(Self::Zstd)),
+            2 if is(b"br") => Ok(Some(Self::Brotli)),
             _ => Err(UnknownCoding),
         }
     }
