@@ -8,9 +8,9 @@ use lapin::BasicProperties;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::number;
 use crate::restart::body_of;
 use crate::support::{Broker, Loadtest, Node, Queue, await_true, await_true_within};
+use crate::{is_speed_judged, number};
 
 const GROWTH_BYTES_MAX: usize = 64 << 20;
 /// How much faster it drains than it came; less is no fault if the broker is the limit.
@@ -59,7 +59,7 @@ fn a_backlog_takes_no_memory_and_drains_faster_than_it_came() {
     let accepted = report["accepted"].as_u64().expect("a count");
     let arrival = accepted as f64 / report["seconds"].as_f64().expect("a time");
     assert_eq!((report["refused"].as_u64(), report["unanswered"].as_u64()), (Some(0), Some(0)), "{report}");
-    assert!(arrival > 0.9 * rate as f64, "the load keeps its rate: {report}");
+    assert!(arrival > 0.9 * rate as f64 || !is_speed_judged(), "the load keeps its rate: {report}");
     let growth = peak - before;
     eprintln!(
         "{accepted} events at {arrival:.0}/s without a broker: memory {} MiB, at most {} MiB more",
@@ -88,7 +88,7 @@ fn a_backlog_takes_no_memory_and_drains_faster_than_it_came() {
         growth >> 20
     );
     assert!(growth < GROWTH_BYTES_MAX, "{growth} bytes");
-    if drain < RATIO_MIN * arrival {
+    if drain < RATIO_MIN * arrival && is_speed_judged() {
         let messages = node.metric("forebay_broker_published_messages_total") - published;
         let most = pending as f64 / messages as f64 * broker_messages_a_second(&node.queue);
         eprintln!("the broker alone takes {most:.0} such events a second");

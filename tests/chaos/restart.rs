@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise, fdatasync};
 
-use crate::number;
 use crate::support::{Broker, Loadtest, Node, await_true, await_true_within};
+use crate::{is_speed_judged, number};
 
 const READY_WITHIN: Duration = Duration::from_secs(5);
 const FILLED_WITHIN: Duration = Duration::from_mins(10);
@@ -46,7 +46,7 @@ fn a_node_with_a_large_backlog_is_ready_within_seconds() {
         let took = since.elapsed();
         let cache = if is_cold { "cold" } else { "warm" };
         eprintln!("ready after {took:.2?} with {pending} events in {mib} MiB, the page cache {cache}");
-        assert!(took < READY_WITHIN, "{took:?}");
+        assert!(took < READY_WITHIN || !is_speed_judged(), "{took:?}");
         assert_eq!(node.metric("forebay_events_pending"), pending, "all of them are there");
         assert!(pending >= accepted, "{accepted} got their 202");
     }
