@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`uring`] | the ring of a core: typed operations on sockets, and the seam that tests simulate it at |
 //! | [`reactor`] | the loop of a core: connections, turns, answers in order, timeouts |
+//! | [`wire`] | what lies around HTTP: a balancer's PROXY header, TLS |
 //! | [`http`] | HTTP/1.1 as bytes, without I/O |
 //! | [`api`] | what a request means, and what is answered |
 //! | [`auth`] | apps, keys, tokens |
@@ -32,3 +33,4 @@ pub mod node;
 pub mod reactor;
 pub mod telemetry;
 pub mod uring;
+pub mod wire;

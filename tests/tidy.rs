@@ -15,8 +15,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("journal", &[]),
     ("handoff", &["journal"]),
     ("telemetry", &["journal"]),
+    ("wire", &["telemetry"]),
     ("api", &["auth", "clock", "config", "event", "http", "telemetry"]),
-    ("reactor", &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring"]),
+    (
+        "reactor",
+        &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring", "wire"],
+    ),
     ("forward", &["clock", "config", "event", "handoff", "journal", "telemetry"]),
     ("admin", &["clock", "journal", "telemetry"]),
     (
@@ -34,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "reactor",
             "telemetry",
             "uring",
+            "wire",
         ],
     ),
 ];

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::journal::JournalGauges;
 use crate::telemetry::{
-    Books, ForwarderMetrics, Health, Scrape, Unhealthy, render, retry_after, verdict_json,
+    Books, ForwarderMetrics, HandshakeMetrics, Health, Scrape, Unhealthy, render, retry_after, verdict_json,
 };
 
 /// The content type of the Prometheus text format.
@@ -32,6 +32,8 @@ pub struct Operator {
     pub books: Arc<Books>,
     /// The forwarder's counters.
     pub forwarder: Arc<ForwarderMetrics>,
+    /// What TLS handshakes came to.
+    pub handshakes: Arc<HandshakeMetrics>,
     /// What the journal takes.
     pub journal: Arc<JournalGauges>,
     /// When the node started, on the monotonic clock.
@@ -71,6 +73,7 @@ async fn metrics(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
         balance: &operator.books.balance(),
         journal_bytes: operator.journal.bytes.load(Ordering::Relaxed),
         forwarder: &operator.forwarder,
+        handshakes: &operator.handshakes,
         rejection_codes: &operator.books.rejection_codes,
         uptime_seconds: clock::monotonic().saturating_sub(operator.started).as_secs_f64(),
     });

@@ -5,14 +5,16 @@
 
 mod ack;
 mod cpus;
+mod network;
 mod serve;
 mod units;
 
 pub use ack::AckLevel;
 pub use cpus::{CpuList, parse_cpus};
+pub use network::parse_network;
 pub use serve::{
     BrokerOptions, ConfigError, CredentialOptions, JournalFolder, JournalOptions, LimitOptions, LogFormat,
-    LogOptions, QueueType, ServeOptions, is_node_id,
+    LogOptions, QueueType, ServeOptions, WireOptions, is_node_id,
 };
 pub use units::{parse_duration, parse_size};
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use lapin::uri::AMQPUri;
 
 use super::units::{parse_duration, parse_size};
-use super::{AckLevel, CpuList, parse_cpus};
+use super::{AckLevel, CpuList, parse_cpus, parse_network};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -104,6 +105,20 @@ pub struct LimitOptions {
     /// Past this age, a tenth more or less, a connection's next answer is its last, so that a balancer can spread the load.
     #[arg(long, env = "FOREBAY_MAX_CONNECTION_AGE", value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     pub max_connection_age: Duration,
+}
+
+/// What comes before HTTP on the public listener.
+#[derive(Args, Clone, Debug)]
+pub struct WireOptions {
+    /// A balancer's network: its connections have to begin with a PROXY header (version 1 or 2), which is believed. Repeatable.
+    #[arg(long, env = "FOREBAY_PROXY_PROTOCOL_FROM", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// The certificate and the chain behind it, PEM: with it, TLS is spoken. A changed file is taken within a second.
+    #[arg(long, env = "FOREBAY_TLS_CERT", value_name = "PATH", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long, env = "FOREBAY_TLS_KEY", value_name = "PATH", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Where the journal is; shared with `forebay journal`.
@@ -215,6 +230,9 @@ pub struct ServeOptions {
     /// Apps and signing keys.
     #[command(flatten)]
     pub credentials: CredentialOptions,
+    /// What comes before HTTP.
+    #[command(flatten)]
+    pub wire: WireOptions,
     /// Bounds of the public listener.
     #[command(flatten)]
     pub limits: LimitOptions,

@@ -13,6 +13,7 @@ mod journal;
 mod operate;
 mod plan;
 mod threads;
+mod tls;
 
 use std::fs;
 use std::io;
@@ -32,19 +33,23 @@ use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
 use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
 use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
-use crate::reactor::{ReactorParts, Sources};
-use crate::telemetry::{Balance, Books, CoreMetrics, ForwarderMetrics, Health};
+use crate::reactor::{Pool, ReactorParts, Sources};
+use crate::telemetry::{Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health};
 use crate::uring::UringError;
 use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
-use operate::{Threads, operate};
+use operate::{Threads, Watched, operate};
 use plan::{
     allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, kept_node_id, queue_share,
     reactor_cpus,
 };
 use threads::{
-    forwarder_options, open_listeners, reactor_options, service_options, spawn_forwarder, spawn_reactor,
+    forwarder_options, open_listeners, reactor_options, service_options, spawn_forwarder, spawn_pool,
+    spawn_reactor,
 };
+use tls::{TlsError, TlsFiles};
 
+/// Reactors to one thread that does what takes long.
+const REACTORS_PER_WORKER: usize = 2;
 /// Batches in a core's channel. Under load a batch is a turn's worth of events, so bytes are the tighter bound.
 const QUEUE_BATCHES_MAX: usize = 32 << 10;
 
@@ -74,6 +79,9 @@ pub enum NodeError {
     /// The journal is another process's.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The data directory cannot be used.
     #[error("{path}: {error}")]
     DataDir {
@@ -100,6 +108,7 @@ impl NodeError {
             | Self::Uring(_)
             | Self::Credentials(_)
             | Self::Lock(_)
+            | Self::Tls(_)
             | Self::DataDir { .. } => EXIT_CONFIG,
             Self::Listen { .. } | Self::System { .. } => 1,
         }
@@ -123,6 +132,9 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     queue_share(options, cpus.len())?;
     segment_bytes(options, cpus.len())?;
     check_journal(&options.journal.folder.journal_dir)?;
+    if let Some(mut files) = TlsFiles::of(options) {
+        files.load(Arc::default())?;
+    }
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
     match files.load() {
@@ -145,6 +157,9 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
     let segment_bytes = segment_bytes(options, cpus.len())?;
     let connections_max = connections_max(options)?;
     let (files, credentials) = load_credentials(options)?;
+    let handshakes = Arc::<HandshakeMetrics>::default();
+    let mut tls_files = TlsFiles::of(options);
+    let tls = tls_files.as_mut().map(|files| files.load(handshakes.clone())).transpose()?.map(Arc::new);
     fs::create_dir_all(&options.data_dir).map_err(|error| data_dir_error(&options.data_dir, error))?;
     let node = match &options.node_id {
         Some(id) => id.clone(),
@@ -172,6 +187,8 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
     let mut sources: Vec<Source> = journal.left.iter().cloned().map(Source::left).collect();
     let mut logs = Vec::new();
     let mut reactors = Vec::new();
+    let (pool, worker) = Pool::new();
+    spawn_pool(&worker, cpus.len().div_ceil(REACTORS_PER_WORKER))?;
     let connections = Arc::new(AtomicUsize::new(0));
     let by_address = Arc::new(Sources::new(options.limits.max_connections_per_address));
     for (core, metrics) in metrics.iter().enumerate() {
@@ -201,6 +218,9 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
             metrics: metrics.clone(),
             connections: connections.clone(),
             sources: by_address.clone(),
+            balancers: options.wire.proxy_protocol_from.clone().into(),
+            tls: tls.clone(),
+            pool: pool.clone(),
         });
     }
     let ledger = journal.ledger.clone();
@@ -227,6 +247,7 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
         health,
         books,
         forwarder: forwarder_metrics,
+        handshakes,
         journal: gauges,
         started: clock::monotonic(),
     });
@@ -239,8 +260,7 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
         &node,
         &listen,
         operator.clone(),
-        credentials,
-        files,
+        Watched { credentials, files, tls: tls_files.zip(tls) },
         node_threads,
     ))?;
     keeping.finish();

@@ -7,21 +7,31 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::NodeError;
 use super::threads::Ended;
+use super::tls::TlsFiles;
 use crate::admin::{self, Operator};
 use crate::auth::{CredentialsFiles, FileError, SharedCredentials};
 use crate::config::ServeOptions;
 use crate::handoff::Doorbell;
 use crate::telemetry::{Health, Phase};
+use crate::wire::Tls;
 
 /// How often the credentials are looked at: a change is seen well within a second.
 const CREDENTIALS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long reactors may take to cut their connections once time is up.
 const CUT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is taken anew when its files change.
+pub(super) struct Watched {
+    pub(super) credentials: Arc<SharedCredentials>,
+    pub(super) files: CredentialsFiles,
+    pub(super) tls: Option<(TlsFiles, Arc<Tls>)>,
+}
 
 /// The main thread: operators' listener, signals, credentials; then the stop. Returns whether something failed.
 pub(super) async fn operate(
@@ -29,8 +39,7 @@ pub(super) async fn operate(
     node: &str,
     listen: &[SocketAddr],
     operator: Arc<Operator>,
-    credentials: Arc<SharedCredentials>,
-    files: CredentialsFiles,
+    watched: Watched,
     mut threads: Threads,
 ) -> Result<bool, NodeError> {
     let signal_error = |error| NodeError::System { what: "listening to signals", error };
@@ -42,7 +51,9 @@ pub(super) async fn operate(
     let listener = TcpListener::bind(address).await.map_err(|error| NodeError::Listen { address, error })?;
     let admin_address = listener.local_addr().unwrap_or(address);
     let admin = tokio::spawn(admin::serve(listener, operator.clone()));
+    let Watched { credentials, files, tls } = watched;
     let watch = tokio::spawn(watch_credentials(files, credentials));
+    let watch_tls = tls.map(|(files, tls)| tokio::spawn(files.watch(tls)));
     operator.health.enter(Phase::Serving);
     threads.ring();
     let listen: Vec<_> = listen.iter().map(ToString::to_string).collect();
@@ -71,6 +82,7 @@ pub(super) async fn operate(
     // No 202 is given behind the ledger's back.
     let stopped = stopped | cut(&operator.health, &mut threads).await;
     watch.abort();
+    watch_tls.inspect(JoinHandle::abort);
     admin.abort();
     Ok(stopped)
 }

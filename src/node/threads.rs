@@ -17,7 +17,7 @@ use crate::forward::{
     DispatchOptions, Forwarder, ForwarderOptions, PublishOptions, SessionOptions, TrackerOptions,
 };
 use crate::journal::CoreId;
-use crate::reactor::{Reactor, ReactorOptions, ReactorParts};
+use crate::reactor::{Reactor, ReactorOptions, ReactorParts, Worker};
 use crate::uring::{Ring, RingOptions, Socket, listen, pin_thread};
 
 /// What a thread says when it ends.
@@ -54,6 +54,16 @@ pub(super) fn spawn_reactor(
     };
     let spawned = thread::Builder::new().name(format!("reactor-{core}")).spawn(run);
     spawned.map(drop).map_err(|error| NodeError::System { what: "starting a reactor's thread", error })
+}
+
+/// Starts the threads that do what takes long; they end with the reactors.
+pub(super) fn spawn_pool(worker: &Worker, threads: usize) -> Result<(), NodeError> {
+    for number in 0..threads {
+        let worker = worker.clone();
+        let spawned = thread::Builder::new().name(format!("pool-{number}")).spawn(move || worker.run());
+        spawned.map_err(|error| NodeError::System { what: "starting a thread of the pool", error })?;
+    }
+    Ok(())
 }
 
 /// Starts the forwarder; `make` is called on its thread.

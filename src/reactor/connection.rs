@@ -1,14 +1,18 @@
 //! One connection: what its bytes mean and where it stands. It has no socket to speak of: the turn does what [`Connection`] needs.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::{Answers, Shape, SpareRings};
-use super::sources::Seat;
+use super::pool::{Errands, Work};
+use super::sources::{Entered, Seat, Sources};
 use crate::api::{Accepted, AppId, Judgement, Moment, Outcome, Response, Service, Ticket};
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
-use crate::http::{BodyLength, Decoder, HeadLimits, Step};
-use crate::uring::Socket;
+use crate::http::{BodyLength, Decoder, HeadLimits, Step, Violation};
+use crate::uring::{Socket, Token};
+use crate::wire::{self, Session, Wire};
 
 /// Bytes that may wait for answers to leave before nothing more is received; what was on its way is still kept.
 pub(super) const STALLED_BYTES_MAX: usize = 64 << 10;
@@ -59,6 +63,12 @@ pub(super) struct Desk {
     pub(super) moment: Moment,
     pub(super) limits: HeadLimits,
     pub(super) timeouts: Timeouts,
+    /// How many connections each address has.
+    pub(super) sources: Arc<Sources>,
+    /// Work that is done elsewhere.
+    pub(super) errands: Errands,
+    /// Memory for what TLS held.
+    pub(super) plain: Vec<u8>,
     /// Every answer ends its connection now.
     pub(super) is_draining: bool,
 }
@@ -107,8 +117,12 @@ pub(super) struct Connection {
     pub(super) old_s: u32,
     /// Bytes that were thrown away.
     discarded_bytes: u32,
+    /// Whose connection it is, as the socket or the balancer says.
+    pub(super) address: Option<IpAddr>,
     /// Held for its address. In a box, for connections are many and few have one.
     pub(super) seat: Option<Box<Seat>>,
+    /// What is around HTTP, if anything is.
+    pub(super) wire: Option<Box<Wire>>,
     pub(super) answers: Answers,
     /// Bytes that came while there was no place for more answers.
     pub(super) stalled: Stalled,
@@ -136,7 +150,9 @@ impl Connection {
             scheduled_ms: u64::MAX,
             old_s: u32::MAX,
             discarded_bytes: 0,
+            address: None,
             seat: None,
+            wire: None,
             answers: Answers::default(),
             stalled: Stalled::default(),
             decoder: Decoder::default(),
@@ -167,14 +183,94 @@ impl Connection {
     /// Whether bytes are wanted.
     pub(super) fn wants_bytes(&self) -> bool {
         match self.life {
-            Life::Open => !self.answers.is_full() && self.stalled.len() <= STALLED_BYTES_MAX,
+            Life::Open => {
+                let kept = self.wire.as_ref().map_or(0, |wire| wire.kept_bytes());
+                !self.answers.is_full() && self.stalled.len() + kept <= STALLED_BYTES_MAX
+            }
             Life::Flushing | Life::Lingering => self.discarded_bytes <= DISCARDED_BYTES_MAX,
             Life::Free | Life::Joining | Life::Closing => false,
         }
     }
 
+    pub(super) fn token(&self) -> Token {
+        Token { slot: self.slot, generation: self.generation }
+    }
+
     /// Takes bytes that came; `input` is written over.
     pub(super) fn handle_bytes(&mut self, input: &mut [u8], desk: &mut Desk) {
+        match self.life {
+            Life::Open if self.wire.is_some() => self.unwrap(input, desk),
+            _ => self.handle_plain(input, desk),
+        }
+    }
+
+    /// Takes what is around HTTP off the bytes.
+    fn unwrap(&mut self, mut input: &mut [u8], desk: &mut Desk) {
+        let mut wire = self.wire.take().expect("looked at before");
+        let mut plain = std::mem::take(&mut desk.plain);
+        while !input.is_empty() && self.life == Life::Open {
+            let (used, step) = wire.receive(input, &mut plain);
+            input = &mut input[used..];
+            match step {
+                wire::Step::Plain => {}
+                wire::Step::Client(client) => {
+                    self.address = client.or(self.address);
+                    self.take_seat(wire.is_plain(), desk);
+                }
+                wire::Step::Shake(session) => {
+                    desk.errands.send(self.token(), Work::Shake { session, plain: Vec::new() });
+                }
+                wire::Step::Broken(detail) => {
+                    let violation = Violation::Malformed(detail);
+                    let response = desk.service.violation(violation, None, desk.moment);
+                    self.answer(response, Shape::last(), desk);
+                }
+                wire::Step::TurnedAway | wire::Step::Failed => self.life = Life::Flushing,
+            }
+        }
+        self.has_ended |= wire.has_ended();
+        self.wire = (!wire.is_plain()).then_some(wire);
+        if !plain.is_empty() {
+            self.handle_plain(&mut plain, desk);
+            plain.clear();
+        }
+        desk.plain = plain;
+    }
+
+    /// A handshake has come as far as its bytes reached.
+    pub(super) fn handle_shaken(&mut self, session: Box<Session>, plain: &mut [u8], desk: &mut Desk) {
+        let has_failed = session.has_failed();
+        let wire = self.wire.as_mut().expect("it waits for its session");
+        let mut kept = wire.come_back(session);
+        if self.life != Life::Open {
+            return;
+        }
+        if has_failed {
+            self.life = Life::Flushing;
+            return;
+        }
+        if wire.is_open() {
+            self.deadline_ms = crate::clock::ms(desk.moment.now + desk.timeouts.idle);
+        }
+        if !plain.is_empty() {
+            self.handle_plain(plain, desk);
+        }
+        self.handle_bytes(&mut kept, desk);
+    }
+
+    /// Takes one of its address's seats; `is_plain` if it can be told that there is none.
+    fn take_seat(&mut self, is_plain: bool, desk: &mut Desk) {
+        match desk.sources.enter(self.address) {
+            Entered::Welcome(seat) => self.seat = seat.map(Box::new),
+            Entered::Refused(seat) if is_plain => {
+                self.seat = Some(Box::new(seat));
+                self.refuse(desk, true);
+            }
+            Entered::Refused(_) | Entered::TurnedAway => self.life = Life::Flushing,
+        }
+    }
+
+    fn handle_plain(&mut self, input: &mut [u8], desk: &mut Desk) {
         match self.life {
             Life::Open if self.stalled.is_empty() => {
                 let used = self.feed(input, desk);
@@ -351,8 +447,12 @@ impl Connection {
         self.life = Life::Flushing;
     }
 
-    /// There are too many connections: says so and ends.
+    /// There are too many connections: says so, if that can be said yet, and ends.
     pub(super) fn refuse(&mut self, desk: &mut Desk, of_address: bool) {
+        if self.wire.is_some() {
+            self.life = Life::Flushing;
+            return;
+        }
         let response = desk.service.too_many_connections(of_address, desk.moment);
         self.answer(response, Shape::last(), desk);
     }

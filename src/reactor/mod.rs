@@ -18,6 +18,7 @@
 mod answers;
 mod connection;
 mod listeners;
+mod pool;
 mod sources;
 mod table;
 mod timers;
@@ -25,5 +26,6 @@ mod turn;
 mod waiters;
 
 pub use answers::ANSWERS_MAX;
+pub use pool::{Pool, Worker};
 pub use sources::Sources;
 pub use turn::{Reactor, ReactorOptions, ReactorParts, Turned};

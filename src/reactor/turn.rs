@@ -3,15 +3,18 @@
 mod arrivals;
 mod departures;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustix::io::Errno;
 
 use super::answers::{Pen, SpareRings};
 use super::connection::{Connection, Desk, Life, Phase, Timeouts};
 use super::listeners::Listeners;
+use super::pool::{Errands, Pool};
 use super::sources::Sources;
 use super::table::Table;
 use super::timers::{Entry, Wheel};
@@ -25,6 +28,7 @@ use crate::http::HeadLimits;
 use crate::journal::Appender;
 use crate::telemetry::{self, CoreMetrics, Health};
 use crate::uring::{Completion, Driver, How, Operation, Socket, Token};
+use crate::wire::Tls;
 
 /// Longest sleep: the heartbeat by which others see that this reactor lives.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -32,6 +36,10 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 const CLOSING_IDLE: Duration = Duration::from_millis(500);
 /// Connections beyond the cap that are told so; past these they are closed without a word.
 const REFUSED_AT_ONCE_MAX: usize = 64;
+/// Send buffers that are kept for the next answers.
+const SPARE_BUFFERS_MAX: usize = 256;
+/// A send buffer that grew beyond this is not kept.
+const SPARE_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// The token of a close that nobody waits for.
 const NOBODY: Token = Token { slot: u32::MAX, generation: 0 };
 
@@ -77,6 +85,12 @@ pub struct ReactorParts {
     pub connections: Arc<AtomicUsize>,
     /// The same, by address.
     pub sources: Arc<Sources>,
+    /// From where a PROXY header is required, and believed.
+    pub balancers: Arc<[IpNet]>,
+    /// Certificate and key, if TLS is spoken.
+    pub tls: Option<Arc<Tls>>,
+    /// Does what takes long.
+    pub pool: Pool,
 }
 
 /// Whether there will be another turn.
@@ -103,7 +117,8 @@ pub struct Reactor<D> {
     health: Arc<Health>,
     metrics: Arc<CoreMetrics>,
     connections: Arc<AtomicUsize>,
-    sources: Arc<Sources>,
+    balancers: Arc<[IpNet]>,
+    tls: Option<Arc<Tls>>,
     options: ReactorOptions,
     pen: Pen,
     completions: Vec<Completion>,
@@ -134,6 +149,9 @@ impl<D: Driver> Reactor<D> {
                 moment,
                 limits: HeadLimits { head_bytes_max: options.head_bytes_max },
                 timeouts,
+                sources: parts.sources,
+                errands: Errands::new(parts.pool, parts.doorbell.clone()),
+                plain: Vec::new(),
                 is_draining: false,
             },
             table: Table::new(options.connections_max + REFUSED_AT_ONCE_MAX),
@@ -146,7 +164,8 @@ impl<D: Driver> Reactor<D> {
             health: parts.health,
             metrics: parts.metrics,
             connections: parts.connections,
-            sources: parts.sources,
+            balancers: parts.balancers,
+            tls: parts.tls,
             pen: Pen::new(moment.wall.as_secs()),
             completions: Vec::new(),
             touched: Vec::new(),
@@ -209,6 +228,9 @@ impl<D: Driver> Reactor<D> {
             self.handle(completion)?;
         }
         self.completions = completions;
+        while let Some((token, work)) = self.desk.errands.next() {
+            self.handle_done(token, work);
+        }
         // Only now: a request that came in this very turn is no silence, and the doorbell was answered.
         self.enter_phase();
         self.expire();
@@ -233,6 +255,13 @@ impl<D: Driver> Reactor<D> {
     /// Whether there are no connections, and will be none.
     fn has_no_clients(&self) -> bool {
         self.phase >= telemetry::Phase::Closing && self.listeners.is_closed() && self.table.open() == 0
+    }
+
+    /// Whether `address` is a balancer's, who has to say whose connection it passes on.
+    fn is_balancer(&self, address: Option<IpAddr>) -> bool {
+        address.is_some_and(|address| {
+            self.balancers.iter().any(|network| network.contains(&address.to_canonical()))
+        })
     }
 
     /// How many bytes of records can be taken over in a turn.
@@ -361,6 +390,14 @@ fn touch(touched: &mut Vec<u32>, connection: &mut Connection) {
     if !connection.is_listed {
         connection.is_listed = true;
         touched.push(connection.slot);
+    }
+}
+
+/// Keeps a buffer for the next answers.
+fn keep_buffer(spares: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
+    if buffer.capacity() <= SPARE_BUFFER_BYTES_MAX && spares.len() < SPARE_BUFFERS_MAX {
+        buffer.clear();
+        spares.push(buffer);
     }
 }
 

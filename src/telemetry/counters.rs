@@ -30,6 +30,19 @@ impl Counter {
     }
 }
 
+/// What TLS handshakes came to. Counted by whoever shakes hands, so by several threads; a handshake costs far more.
+#[derive(Debug, Default)]
+pub struct HandshakeMetrics {
+    /// With a key exchange and a signature.
+    pub full: AtomicU64,
+    /// From a ticket.
+    pub resumed: AtomicU64,
+    /// Not completed: the client broke the rules, or knows nothing that is spoken here.
+    pub failed: AtomicU64,
+    /// Not begun: too many were under way.
+    pub refused: AtomicU64,
+}
+
 /// A level with a single writer and any number of readers.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);

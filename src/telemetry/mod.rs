@@ -10,7 +10,8 @@ mod prometheus;
 
 pub use books::{AppBalance, Balance, Books, Earlier};
 pub use counters::{
-    AppCounters, AppTally, CoreMetrics, Counter, ForwarderMetrics, Gauge, Latencies, STATUSES,
+    AppCounters, AppTally, CoreMetrics, Counter, ForwarderMetrics, Gauge, HandshakeMetrics, Latencies,
+    STATUSES,
 };
 pub use health::{
     Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,

@@ -1,8 +1,9 @@
 //! The Prometheus text exposition format, version 0.0.4.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::{AppBalance, Balance, CoreMetrics, ForwarderMetrics, Latencies};
+use super::{AppBalance, Balance, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Latencies};
 
 /// Apps with lines of their own; the rest counts as `other`.
 const APPS_MAX: usize = 50;
@@ -18,6 +19,8 @@ pub struct Scrape<'a> {
     pub journal_bytes: u64,
     /// What the forwarder counts.
     pub forwarder: &'a ForwarderMetrics,
+    /// What TLS handshakes came to.
+    pub handshakes: &'a HandshakeMetrics,
     /// The names of the refusal codes, by index.
     pub rejection_codes: &'a [&'static str],
     /// Time since the node started, seconds.
@@ -63,6 +66,13 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     app_events(&mut page, balance);
     page.single("forebay_journal_bytes", "gauge", "Bytes of the journal's segments.", scrape.journal_bytes);
     page.single("forebay_connections", "gauge", "Open connections.", sum(|core| core.connections.value()));
+
+    page.family("forebay_tls_handshakes_total", "counter", "TLS handshakes, by what became of them.");
+    let HandshakeMetrics { full, resumed, failed, refused } = scrape.handshakes;
+    for (outcome, count) in [("full", full), ("resumed", resumed), ("failed", failed), ("refused", refused)] {
+        let labels = format!("{{outcome=\"{outcome}\"}}");
+        page.line("forebay_tls_handshakes_total", &labels, count.load(Relaxed));
+    }
 
     page.family(
         "forebay_request_seconds",
@@ -224,6 +234,7 @@ mod tests {
             cores: &[&metrics],
             balance: &balance,
             journal_bytes: 4096,
+            handshakes: &HandshakeMetrics::default(),
             forwarder: &ForwarderMetrics::default(),
             rejection_codes: &["a", "b"],
             uptime_seconds: 1.5,

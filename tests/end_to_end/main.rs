@@ -3,6 +3,7 @@
 //! The tests start what they need themselves (`scripts/broker`), in places of their own.
 
 mod accepts;
+mod balancers;
 mod broker_loss;
 mod browser;
 mod config;
@@ -12,6 +13,7 @@ mod credentials;
 mod disk_full;
 mod encodings;
 mod hostile_json;
+mod https;
 mod journal;
 mod journal_tool;
 mod load;

@@ -18,7 +18,7 @@ use forebay::journal::{
     Appender, AppenderOptions, CoreId, CoreLog, Disk, Keeper, KeeperOptions, Ledger, Log, LogId, Offset,
     ReadRequest, find_left, read_checkpoint, survey, trim_left,
 };
-use forebay::reactor::{Reactor, ReactorOptions, ReactorParts, Sources, Turned};
+use forebay::reactor::{Pool, Reactor, ReactorOptions, ReactorParts, Sources, Turned};
 use forebay::telemetry::{Books, CoreMetrics, Earlier, ForwarderMetrics, Health, Phase};
 use forebay::uring::{Driver, Socket};
 use uuid::Uuid;
@@ -170,6 +170,9 @@ pub(crate) fn parts<D: Disk + Clone>(
         metrics,
         connections: Arc::new(AtomicUsize::new(0)),
         sources: Arc::new(Sources::new(None)),
+        balancers: Arc::default(),
+        tls: None,
+        pool: Pool::on_the_spot(),
     };
     let options = ReactorOptions {
         head_bytes_max: 16 << 10,

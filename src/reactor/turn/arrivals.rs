@@ -5,18 +5,15 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::{NOBODY, REFUSED_AT_ONCE_MAX, Reactor, stop, touch};
+use super::{NOBODY, REFUSED_AT_ONCE_MAX, Reactor, keep_buffer, stop, touch};
 use crate::clock::ms;
 use crate::reactor::connection::Life;
+use crate::reactor::pool::Work;
 use crate::reactor::sources::Entered;
 use crate::telemetry::Phase;
 use crate::uring::faults::{Failing, Remedy, remedy};
 use crate::uring::{Completion, Driver, Operation, Received, Socket, Token};
-
-/// Send buffers that are kept for the next answers.
-const SPARE_BUFFERS_MAX: usize = 256;
-/// A send buffer that grew beyond this is not kept.
-const SPARE_BUFFER_BYTES_MAX: usize = 64 << 10;
+use crate::wire::Wire;
 
 impl<D: Driver> Reactor<D> {
     pub(super) fn handle(&mut self, completion: Completion) -> Result<(), Errno> {
@@ -50,7 +47,12 @@ impl<D: Driver> Reactor<D> {
     fn accept(&mut self, socket: Socket) {
         let open = self.connections.load(Ordering::Relaxed);
         let has_room = open < self.options.connections_max + REFUSED_AT_ONCE_MAX;
-        let (seat, is_refused) = match self.sources.enter(|| self.driver.peer(socket)) {
+        // One whose other side is gone already has no address, and will not stay.
+        let address = self.driver.peer(socket);
+        let is_balancer = self.is_balancer(address);
+        // Behind a balancer the seat is taken when the client is known.
+        let entered = if is_balancer { Entered::Welcome(None) } else { self.desk.sources.enter(address) };
+        let (seat, is_refused) = match entered {
             Entered::Welcome(seat) => (seat, false),
             Entered::Refused(seat) => (Some(seat), true),
             Entered::TurnedAway => {
@@ -63,14 +65,32 @@ impl<D: Driver> Reactor<D> {
             return;
         };
         self.connections.fetch_add(1, Ordering::Relaxed);
+        connection.address = address;
         connection.seat = seat.map(Box::new);
+        connection.wire =
+            (is_balancer || self.tls.is_some()).then(|| Box::new(Wire::new(is_balancer, self.tls.clone())));
         let old = self.desk.moment.now + spread(self.options.connection_age, socket, self.desk.moment.now);
         connection.old_s = u32::try_from(old.as_secs() + 1).unwrap_or(u32::MAX);
-        connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.idle);
+        // What comes before HTTP comes at once.
+        let timeouts = &self.desk.timeouts;
+        let timeout =
+            if connection.wire.is_some() { timeouts.head.min(timeouts.idle) } else { timeouts.idle };
+        connection.deadline_ms = ms(self.desk.moment.now + timeout);
         if self.phase == Phase::Cutting {
             stop(&mut self.driver, connection);
         } else if open >= self.options.connections_max || is_refused {
             connection.refuse(&mut self.desk, is_refused);
+        }
+        touch(&mut self.touched, connection);
+    }
+
+    /// What took long is done; its connection may have gone meanwhile.
+    pub(super) fn handle_done(&mut self, token: Token, work: Work) {
+        let Some(connection) = self.table.find(token) else { return };
+        match work {
+            Work::Shake { session, mut plain } => {
+                connection.handle_shaken(session, &mut plain, &mut self.desk);
+            }
         }
         touch(&mut self.touched, connection);
     }
@@ -106,7 +126,7 @@ impl<D: Driver> Reactor<D> {
         &mut self,
         token: Token,
         result: Result<usize, Errno>,
-        mut bytes: Vec<u8>,
+        bytes: Vec<u8>,
         start: usize,
     ) -> Result<(), Errno> {
         let Some(connection) = self.table.find(token) else {
@@ -132,10 +152,7 @@ impl<D: Driver> Reactor<D> {
             return Ok(());
         }
         connection.end_send(&self.desk);
-        if bytes.capacity() <= SPARE_BUFFER_BYTES_MAX && self.buffers.len() < SPARE_BUFFERS_MAX {
-            bytes.clear();
-            self.buffers.push(bytes);
-        }
+        keep_buffer(&mut self.buffers, bytes);
         touch(&mut self.touched, connection);
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::io::Errno;
 
-use super::{NOBODY, Reactor, schedule, stop, touch};
+use super::{NOBODY, Reactor, keep_buffer, schedule, stop, touch};
 use crate::api::Code;
 use crate::clock::{ms, us};
 use crate::config::AckLevel;
@@ -173,7 +173,9 @@ impl<D: Driver> Reactor<D> {
             connection.handle_end(&mut self.desk);
         }
         let has_answers = matches!(connection.life, Life::Open | Life::Flushing);
-        if has_answers && !connection.is_sending && connection.answers.is_ready() {
+        let has_output =
+            connection.answers.is_ready() || connection.wire.as_ref().is_some_and(|wire| wire.has_output());
+        if has_answers && !connection.is_sending && has_output {
             let mut bytes = self.buffers.pop().unwrap_or_default();
             let is_last = connection.answers.write_ready(
                 &mut bytes,
@@ -183,6 +185,11 @@ impl<D: Driver> Reactor<D> {
             );
             if is_last {
                 connection.life = Life::Flushing;
+            }
+            if let Some(wire) = &mut connection.wire {
+                let mut sealed = self.buffers.pop().unwrap_or_default();
+                wire.send(&bytes, is_last, &mut sealed);
+                keep_buffer(&mut self.buffers, std::mem::replace(&mut bytes, sealed));
             }
             connection.begin_send(self.desk.moment.now + self.options.idle_timeout);
             self.driver.submit(token, Operation::Send { socket: connection.socket, bytes, start: 0 });

@@ -7,11 +7,16 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use super::DEADLINE;
 
 /// One connection.
-#[derive(Debug)]
 pub(crate) struct Http {
-    stream: TcpStream,
+    socket: TcpStream,
+    stream: Box<dyn Duplex + Send>,
     buffer: Vec<u8>,
 }
+
+/// Both directions of a connection.
+pub(crate) trait Duplex: Read + Write {}
+
+impl<S: Read + Write> Duplex for S {}
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -23,10 +28,15 @@ pub(crate) struct Answer {
 
 impl Http {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the node listens");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-        stream.set_nodelay(true).expect("no delay");
-        Self { stream, buffer: Vec::new() }
+        let socket = socket_to(address);
+        let stream = Box::new(socket.try_clone().expect("a descriptor"));
+        Self { socket, stream, buffer: Vec::new() }
+    }
+
+    /// HTTP through what is spoken on a socket.
+    pub(crate) fn through(socket: &TcpStream, stream: impl Duplex + Send + 'static) -> Self {
+        let socket = socket.try_clone().expect("a descriptor");
+        Self { socket, stream: Box::new(stream), buffer: Vec::new() }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -35,7 +45,7 @@ impl Http {
 
     /// Ends our side of the stream.
     pub(crate) fn end(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("connected");
+        self.socket.shutdown(Shutdown::Write).expect("connected");
     }
 
     /// Reads one answer.
@@ -93,6 +103,14 @@ impl Http {
     pub(crate) fn get(&mut self, path: &str) -> Answer {
         self.ask("GET", path, &[])
     }
+}
+
+/// A socket on which nothing waits for ever.
+pub(crate) fn socket_to(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).expect("the node listens");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    socket.set_nodelay(true).expect("no delay");
+    socket
 }
 
 impl Answer {

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use broker::{Broker, Exclusive};
-pub(crate) use http::{Answer, Http};
+pub(crate) use http::{Answer, Http, socket_to};
 pub(crate) use loadtest::{Collector, Loadtest, Running};
 pub(crate) use node::{App, Metrics, Node, forebay};
 pub(crate) use queue::Queue;

@@ -206,11 +206,16 @@ impl Node {
 
     /// The same, with flags.
     pub(crate) fn app_with(&self, name: &str, flags: &[&str]) -> App {
-        let app = self.app_command(&[&["create", name, "--json"], flags].concat());
-        let text = |name: &str| app[name].as_str().expect("text").to_owned();
-        let app = App { id: text("id"), api_key: text("api_key"), secret: text("secret") };
+        let app = self.app_unseen(name, flags);
         await_true("the node knows the app", || self.ask_token(&app).status == 200);
         app
+    }
+
+    /// Makes an app; the node may not know it yet.
+    pub(crate) fn app_unseen(&self, name: &str, flags: &[&str]) -> App {
+        let app = self.app_command(&[&["create", name, "--json"], flags].concat());
+        let text = |name: &str| app[name].as_str().expect("text").to_owned();
+        App { id: text("id"), api_key: text("api_key"), secret: text("secret") }
     }
 
     /// Runs `forebay app …` on this node's files; its JSON.
@@ -227,20 +232,12 @@ impl Node {
 
     /// Asks the token endpoint.
     pub(crate) fn ask_token(&self, app: &App) -> super::Answer {
-        use base64::Engine;
-        let basic =
-            base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", app.api_key, app.secret));
-        let fields = [
-            ("Authorization", format!("Basic {basic}")),
-            ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
-        ];
-        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        self.http().post("/oauth/token", &fields, b"grant_type=client_credentials")
+        app.ask_token(&mut self.http())
     }
 
     /// A token of an app.
     pub(crate) fn token(&self, app: &App) -> String {
-        self.ask_token(app).json()["access_token"].as_str().expect("a token").to_owned()
+        app.token(&mut self.http())
     }
 
     /// The value of a metric, with its labels as they are written.
@@ -302,6 +299,28 @@ impl Node {
     /// The registry of apps.
     pub(crate) fn apps_file(&self) -> PathBuf {
         self.folder.path().join("forebay-data/apps.json")
+    }
+}
+
+impl App {
+    /// Asks the token endpoint at the other end of a connection.
+    pub(crate) fn ask_token(&self, http: &mut Http) -> super::Answer {
+        use base64::Engine;
+        let basic =
+            base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", self.api_key, self.secret));
+        let fields = [
+            ("Authorization", format!("Basic {basic}")),
+            ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
+        ];
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        http.post("/oauth/token", &fields, b"grant_type=client_credentials")
+    }
+
+    /// A token, once the node knows the app.
+    pub(crate) fn token(&self, http: &mut Http) -> String {
+        let answer =
+            await_some("a token", || Some(self.ask_token(http)).filter(|answer| answer.status == 200));
+        answer.json()["access_token"].as_str().expect("a token").to_owned()
     }
 }
 

@@ -1,0 +1,87 @@
+//! Behind a balancer: the PROXY protocol, and what is known of a client by it.
+
+use std::io::{Read, Write};
+
+use crate::support::{Answer, Http, Node, socket_to};
+
+/// A header of version 2 for a client, with a type-length-value behind the addresses.
+fn binary(client: [u8; 4]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x13".to_vec();
+    header.extend_from_slice(&client);
+    header.extend_from_slice(&[198, 51, 100, 1, 0xdc, 4, 1, 0xbb, 4, 0, 4, 1, 2, 3, 4]);
+    header
+}
+
+fn behind(node: &Node, header: &[u8]) -> Http {
+    let mut http = node.http();
+    http.send(header);
+    http
+}
+
+fn code(answer: &Answer) -> (u16, String) {
+    (answer.status, if answer.status == 200 { String::new() } else { answer.code() })
+}
+
+#[test]
+fn a_client_is_known_by_its_balancers_header() {
+    let node = Node::alone(&["--proxy-protocol-from", "127.0.0.1", "--max-connections-per-address", "1"]);
+    let mut first = behind(&node, b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n");
+    assert_eq!(first.get("/livez").status, 200);
+    // The same client, however it is written; another one has a place of its own.
+    let mut second = behind(&node, &binary([192, 0, 2, 1]));
+    assert_eq!(code(&second.answer()), (503, "overloaded".to_owned()));
+    assert!(second.has_ended());
+    let mut mapped = behind(&node, b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2\r\n");
+    assert_eq!(code(&mapped.answer()), (503, "overloaded".to_owned()));
+    let mut other = behind(&node, &binary([192, 0, 2, 2]));
+    assert_eq!(other.get("/livez").status, 200);
+    assert_eq!(first.get("/livez").status, 200);
+    // The balancer's own connection, to see whether the node lives.
+    let mut local = behind(&node, b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+    assert_eq!(local.get("/livez").status, 200);
+}
+
+#[test]
+fn a_header_may_come_byte_by_byte_and_with_the_request() {
+    let node = Node::alone(&["--proxy-protocol-from", "127.0.0.0/8"]);
+    let request = b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n";
+    for header in [&b"PROXY UNKNOWN\r\n"[..], &binary([192, 0, 2, 1])] {
+        let mut http = behind(&node, &[header, request].concat());
+        assert_eq!(http.answer().status, 200);
+        let mut http = node.http();
+        for byte in [header, request].concat() {
+            http.send(&[byte]);
+        }
+        assert_eq!(http.answer().status, 200);
+        assert_eq!(http.get("/livez").status, 200, "one header a connection");
+    }
+}
+
+#[test]
+fn a_header_is_required_where_it_is_believed_and_refused_elsewhere() {
+    let node = Node::alone(&["--proxy-protocol-from", "127.0.0.1", "--head-timeout", "300ms"]);
+    for bytes in [
+        &b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n"[..],
+        b"PROXY TCP4 192.0.2.1 198.51.100.1 0x1 443\r\nGET /livez HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\0",
+    ] {
+        let mut http = behind(&node, bytes);
+        assert_eq!(code(&http.answer()), (400, "malformed_request".to_owned()));
+        assert!(http.has_ended());
+    }
+    // Neither is waited for without end.
+    for bytes in [&b""[..], b"PROXY TCP4"] {
+        let mut socket = socket_to(node.address);
+        socket.write_all(bytes).expect("sent");
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).expect("an end");
+        assert!(rest.is_empty());
+    }
+    let node = Node::alone(&["--proxy-protocol-from", "192.0.2.0/24,2001:db8::/32"]);
+    for header in [&b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n"[..], &binary([192, 0, 2, 1])] {
+        let mut http = behind(&node, &[header, b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n"].concat());
+        assert_eq!(code(&http.answer()), (400, "malformed_request".to_owned()));
+        assert!(http.has_ended());
+    }
+    assert_eq!(node.http().get("/livez").status, 200);
+}
