@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test lint doc bench bench-peers bench-levels soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test lint doc bench bench-peers bench-levels bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +31,9 @@ bench-peers: ## Forebay, nginx and an axum service side by side: CPU per request
 
 bench-levels: ## The four levels of the 202 side by side: CPU per request, latency at half load
 	BENCH=levels scripts/bench-peers
+
+bench-tls: ## What TLS costs: an event beside one in plain, a handshake beside nginx's
+	scripts/bench-tls
 
 soak: ## Memory under load below and above the limit, minutes long
 	scripts/soak

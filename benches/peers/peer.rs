@@ -36,20 +36,10 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// `folder` holds what `scripts/bench-peers` made: apps, keys, the body.
+    /// `folder` holds what `scripts/bench-lab` made: apps, keys, a token, the body.
     pub(crate) fn new(folder: PathBuf) -> Self {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let app: Value =
-            serde_json::from_slice(&fs::read(folder.join("app.json")).expect("an app")).expect("JSON");
-        let id = app["id"].as_str().expect("an id");
-        let minted = Command::new(root.join(RELEASE).join("forebay"))
-            .args(["token", "--app", id, "--signing-key-file", "keys.json", "--apps-file", "apps.json"])
-            .args(["--token-lifetime", "1440m"])
-            .current_dir(&folder)
-            .output()
-            .expect("forebay runs");
-        let token = String::from_utf8(minted.stdout).expect("text").trim().to_owned();
-        assert!(!token.is_empty(), "{}", String::from_utf8_lossy(&minted.stderr));
+        let token = fs::read_to_string(folder.join("token")).expect("a token").trim().to_owned();
         Self { folder, root, amqp_url: std::env::var("PEERS_AMQP_URL").expect("a broker"), token }
     }
 
