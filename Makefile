@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test lint doc bench bench-peers bench-levels bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test test-balancer lint doc bench bench-peers bench-levels bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,6 +14,10 @@ run-broker: ## The same, forwarding to a throw-away RabbitMQ
 
 test: ## Install what the tests need, then run them all
 	scripts/test
+
+test-balancer: ## HAProxy ahead of two nodes that are restarted under load
+	command -v haproxy > /dev/null || scripts/install haproxy
+	cargo test --workspace --locked --test end_to_end -- balancers::
 
 lint: ## Formatting, clippy, and the documentation, without a warning
 	cargo fmt --all --check

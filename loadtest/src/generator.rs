@@ -89,6 +89,8 @@ struct Generator {
     requests: Requests,
     token_version: u64,
     outcome: Outcome,
+    /// The connection that has its turn.
+    first: usize,
     sent: u64,
     deadline: Duration,
 }
@@ -118,6 +120,7 @@ pub(crate) fn run(share: Share, cpu: Option<usize>) -> Result<Outcome, Generator
         requests,
         token_version,
         outcome: Outcome::default(),
+        first: 0,
         sent: 0,
         deadline,
         share,
@@ -187,9 +190,12 @@ impl Generator {
         }
     }
 
-    /// Sends on every idle connection what is due.
+    /// Sends on every idle connection what is due, beginning behind the one that was served last: each gets its turn.
     fn send_due(&mut self, now: Duration, mut schedule: Option<&mut Schedule>) {
-        for connection in &mut self.connections {
+        let (count, first) = (self.connections.len(), self.first);
+        for step in 0..count {
+            let index = (first + step) % count;
+            let connection = &mut self.connections[index];
             // A node that is being restarted refuses connections for a while.
             let _ = connection.connect(&mut self.ring);
             if !connection.is_idle() {
@@ -221,6 +227,7 @@ impl Generator {
                 }
             } else {
                 connection.send(&mut self.ring, bytes, 0);
+                self.first = (index + 1) % count;
             }
         }
     }

@@ -1,8 +1,13 @@
 //! Behind a balancer: the PROXY protocol, and what is known of a client by it.
 
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command};
 
-use crate::support::{Answer, Http, Node, socket_to};
+use rustix::process::Signal;
+
+use crate::support::{Answer, Http, Loadtest, Node, await_true, socket_to};
 
 /// A header of version 2 for a client, with a type-length-value behind the addresses.
 fn binary(client: [u8; 4]) -> Vec<u8> {
@@ -84,4 +89,80 @@ fn a_header_is_required_where_it_is_believed_and_refused_elsewhere() {
         assert!(http.has_ended());
     }
     assert_eq!(node.http().get("/livez").status, 200);
+}
+
+/// HAProxy as it is deployed, ahead of two nodes.
+struct Haproxy {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Haproxy {
+    fn start(nodes: [&Node; 2]) -> Self {
+        // Nobody else gets a port of the kernel's choice so soon again.
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/haproxy/haproxy.cfg");
+        let child = Command::new("haproxy")
+            .args(["-db", "-q", "-f"])
+            .arg(configuration)
+            .env("FOREBAY_BIND", address.to_string())
+            .env("FOREBAY_NODE_1", nodes[0].address.to_string())
+            .env("FOREBAY_NODE_2", nodes[1].address.to_string())
+            .spawn()
+            .expect("haproxy is installed (scripts/install haproxy)");
+        let haproxy = Self { child, address };
+        await_true("haproxy listens", || TcpStream::connect(address).is_ok());
+        haproxy
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_rolling_restart_behind_haproxy_fails_no_request() {
+    let flags = [
+        "--proxy-protocol-from",
+        "127.0.0.1",
+        "--reactors",
+        "1",
+        // The time that haproxy needs to notice: twice half a second, and some of its own.
+        "--drain-delay",
+        "3s",
+        // So that a node that has come back gets its share again.
+        "--max-connection-age",
+        "2s",
+    ];
+    let mut nodes = [0, 1].map(|_| Node::spawn_at_home(None, &flags));
+    let apps: Vec<_> = nodes.iter().map(Node::apps_file).collect();
+    let app = nodes[0].app_unseen("rolling", &[]);
+    // One registry and one signing key, as a fleet has them.
+    std::fs::copy(&apps[0], &apps[1]).expect("a file");
+    let keys = |node: &Node| node.folder.path().join("forebay-data/signing-keys.json");
+    std::fs::copy(keys(&nodes[0]), keys(&nodes[1])).expect("a file");
+    for node in &nodes {
+        app.token(&mut behind(node, b"PROXY UNKNOWN\r\n"));
+    }
+    let haproxy = Haproxy::start([&nodes[0], &nodes[1]]);
+    let accepted = |nodes: &[Node; 2]| {
+        nodes.iter().map(|node| node.metric("forebay_events_accepted_total")).collect::<Vec<_>>()
+    };
+    let running = Loadtest { node: &nodes[0], app: &app }
+        .start_at(haproxy.address, &["--duration", "10m", "--connections", "32", "--rate", "500"]);
+    await_true("both nodes have work", || accepted(&nodes).iter().all(|count| *count > 100));
+    for restarted in 0..2 {
+        nodes[restarted].signal(Signal::TERM);
+        nodes[restarted].wait();
+        nodes[restarted].revive(None, &flags);
+        let before = accepted(&nodes);
+        await_true("it is given work again", || accepted(&nodes)[restarted] > before[restarted] + 100);
+    }
+    let report = running.stop();
+    assert_eq!((report["refused"].as_u64(), report["unanswered"].as_u64()), (Some(0), Some(0)), "{report}");
+    let sum: u64 = accepted(&nodes).iter().sum();
+    assert_eq!(report["accepted"].as_u64(), Some(sum), "each event was accepted once: {report}");
 }

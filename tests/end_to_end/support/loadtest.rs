@@ -1,6 +1,7 @@
 //! The load tester, as users run it.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -33,11 +34,16 @@ impl Loadtest<'_> {
 
     /// Starts a run.
     pub(crate) fn start(&self, flags: &[&str]) -> Running {
+        self.start_at(self.node.address, flags)
+    }
+
+    /// Starts a run against what is ahead of the node.
+    pub(crate) fn start_at(&self, address: SocketAddr, flags: &[&str]) -> Running {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let report = self.node.folder.path().join(format!("report-{run}.json"));
         let mut command = Command::new(binary());
-        command.args(["run", "--quiet", "--target", &format!("http://{}", self.node.address)]);
+        command.args(["run", "--quiet", "--target", &format!("http://{address}")]);
         command.args(["--api-key", &self.app.api_key, "--secret", &self.app.secret]);
         std::fs::create_dir_all(self.ids()).expect("a folder");
         command.arg("--ids").arg(self.ids().join(run.to_string())).arg("--json").arg(&report).args(flags);
@@ -151,7 +157,8 @@ fn binary() -> &'static PathBuf {
         let forebay = PathBuf::from(env!("CARGO_BIN_EXE_forebay"));
         let profile = forebay.parent().expect("a folder");
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "forebay-loadtest"]);
+        // All of it, as `scripts/test` does: of one package alone cargo would build other features of what it rests on, and everything anew.
+        build.args(["build", "--quiet", "--workspace", "--all-targets", "--locked"]);
         if profile.ends_with("release") {
             build.arg("--release");
         }
