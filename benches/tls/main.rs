@@ -76,7 +76,7 @@ impl Server {
                 scope.spawn(|| work(self.address, &tick));
             }
         });
-        let cpu = (self.cpu() - before).as_secs_f64();
+        let cpu = self.cpu().saturating_sub(before).as_secs_f64();
         #[allow(clippy::cast_precision_loss, reason = "a few million")]
         let each = cpu * 1e6 / done.load(Ordering::Relaxed) as f64;
         each
