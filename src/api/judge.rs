@@ -73,7 +73,7 @@ impl Service {
         self.judged = None;
         let echo = Echo::of(head, is_raygun(head));
         let judged = Route::of(head).and_then(|(route, wanted)| match (wanted, route) {
-            (Wanted::Options, _) => Ok(self.tell_options(route, &echo, head)),
+            (Wanted::Options, _) | (Wanted::Use, Route::Whole) => Ok(self.tell_options(route, &echo, head)),
             (Wanted::Use, Route::Probe(probe)) => Ok(self.judge_probe(probe, &echo, head, moment)),
             (Wanted::Use, Route::Token) => Ok(self.judge_grant(&echo, head, moment)),
             (Wanted::Use, Route::One(kind)) => self.judge_ingest(kind, false, &echo, head, batch, moment),
@@ -88,7 +88,7 @@ impl Service {
     fn tell_options(&self, route: Route, echo: &Echo, head: &Head<'_>) -> Judgement {
         let mut response = Response::empty(204);
         response.fields = match route {
-            Route::Probe(_) => vec![("Allow", route.methods().into())],
+            Route::Probe(_) | Route::Whole => vec![("Allow", route.methods().into())],
             _ => echo.preflight(head, route.methods()),
         };
         response.close = !self.can_skip(head);

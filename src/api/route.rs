@@ -17,6 +17,8 @@ pub(super) enum Route {
     Token,
     /// A health probe.
     Probe(Probe),
+    /// The server as a whole, `*` (RFC 9112 section 3.2.4).
+    Whole,
 }
 
 /// What a request wants of its place.
@@ -42,13 +44,19 @@ impl Route {
             "/entries" => Self::One(EventKind::RaygunEntry),
             "/entries/bulk" => Self::Many(EventKind::RaygunEntry),
             "/events" => Self::One(EventKind::RaygunRum),
+            "*" => Self::Whole,
             _ => Self::Probe(Probe::at(path)?),
         })
     }
 
     /// The place of a request, and what it wants there.
     pub(super) fn of(head: &Head<'_>) -> Result<(Self, Wanted), Refusal> {
-        let route = Self::at(head.path).ok_or(Code::NotFound)?;
+        let route = match (Self::at(head.path), head.method) {
+            (Some(route), _) => route,
+            // The method is judged before the target: nowhere does this one mean anything.
+            (None, Method::Other) => Self::Whole,
+            (None, _) => return Err(Code::NotFound.into()),
+        };
         let wanted = match (head.method, route) {
             (Method::Options, _) => Wanted::Options,
             (Method::Get | Method::Head, Self::Probe(_))
@@ -66,6 +74,7 @@ impl Route {
         match self {
             Self::Probe(_) => "GET, HEAD, OPTIONS",
             Self::One(_) | Self::Many(_) | Self::Token => "POST, OPTIONS",
+            Self::Whole => "GET, HEAD, POST, OPTIONS",
         }
     }
 }

@@ -22,8 +22,7 @@ enum State {
     Extension {
         size: u32,
         line_bytes: usize,
-        quoted: bool,
-        escaped: bool,
+        part: Extension,
     },
     /// The line feed of a size line is due.
     SizeLineFeed {
@@ -47,6 +46,54 @@ enum State {
         bytes: usize,
         line_bytes: usize,
     },
+}
+
+/// Where in the extensions of a chunk (RFC 9112 section 7.1.1) the next byte stands:
+/// `*( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] )`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    /// White space ahead of a `;`, which is due.
+    Gap,
+    /// Behind a `;`.
+    Begin,
+    Name,
+    /// White space behind a name.
+    NameGap,
+    /// Behind a `=`.
+    Equals,
+    Value,
+    Quoted,
+    /// Behind a backslash in quotes.
+    Escaped,
+    /// Behind the closing quote.
+    Unquoted,
+}
+
+impl Extension {
+    /// Takes a byte; `None` if it has no place here.
+    fn step(self, byte: u8) -> Option<Self> {
+        let is_text = matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+        Some(match (self, byte) {
+            (Self::Quoted, b'"') => Self::Unquoted,
+            (Self::Quoted, b'\\') => Self::Escaped,
+            (Self::Quoted | Self::Escaped, _) => is_text.then_some(Self::Quoted)?,
+            (Self::Begin | Self::Equals, b' ' | b'\t') => self,
+            (Self::Equals, b'"') => Self::Quoted,
+            (Self::Name | Self::NameGap, b' ' | b'\t') => Self::NameGap,
+            (Self::Name | Self::NameGap, b'=') => Self::Equals,
+            (Self::Gap | Self::Value | Self::Unquoted, b' ' | b'\t') => Self::Gap,
+            (Self::Begin | Self::Equals, b';') => return None,
+            (_, b';') => Self::Begin,
+            (Self::Begin | Self::Name, _) => is_token_byte(byte).then_some(Self::Name)?,
+            (Self::Equals | Self::Value, _) => is_token_byte(byte).then_some(Self::Value)?,
+            (Self::Gap | Self::NameGap | Self::Unquoted, _) => return None,
+        })
+    }
+
+    /// Whether the line may end here: no white space ends it.
+    fn may_end(self) -> bool {
+        matches!(self, Self::Name | Self::Value | Self::Unquoted)
+    }
 }
 
 /// Takes the coding apart, byte by byte where it is grammar and in runs where it is data.
@@ -107,24 +154,14 @@ impl Chunked {
                 State::Size { size: size << 4 | digit, digits }
             }
             (State::Size { digits: 0, .. }, _) => return Err(MALFORMED),
-            (State::Size { size, .. } | State::Extension { size, quoted: false, .. }, b'\r') => {
-                State::SizeLineFeed { size }
+            (State::Size { size, .. }, b'\r') => State::SizeLineFeed { size },
+            (State::Extension { size, part, .. }, b'\r') if part.may_end() => State::SizeLineFeed { size },
+            (State::Size { size, .. }, _) => {
+                State::Extension { size, line_bytes: 1, part: Extension::Gap.step(byte).ok_or(MALFORMED)? }
             }
-            (State::Size { size, .. }, b';') => {
-                State::Extension { size, line_bytes: 0, quoted: false, escaped: false }
-            }
-            (State::Extension { size, line_bytes, quoted, escaped }, _) => {
-                // A visible character, space or tab; quoted strings may hold `;` but never an end of line.
-                if (byte < b' ' && byte != b'\t') || byte == 0x7f || line_bytes >= LINE_BYTES_MAX {
-                    return Err(MALFORMED);
-                }
-                let quoted = if byte == b'"' && !escaped { !quoted } else { quoted };
-                State::Extension {
-                    size,
-                    line_bytes: line_bytes + 1,
-                    quoted,
-                    escaped: quoted && byte == b'\\' && !escaped,
-                }
+            (State::Extension { size, line_bytes, part }, _) => {
+                let part = part.step(byte).filter(|_| line_bytes < LINE_BYTES_MAX).ok_or(MALFORMED)?;
+                State::Extension { size, line_bytes: line_bytes + 1, part }
             }
             (State::SizeLineFeed { size: 0 }, b'\n') => {
                 State::Trailer { bytes: 0, line_bytes: 0, colon: false }
@@ -189,6 +226,7 @@ mod tests {
             ("3\r\nabc\r\n0\r\n\r\n", "abc"),
             ("1\r\na\r\n0A\r\n0123456789\r\n00\r\n\r\n", "a0123456789"),
             ("1;x=y;z=\"a;b\\\"c\"\r\na\r\n0\r\nA: b\r\nC:\r\n\r\n", "a"),
+            ("1 ;\tx = y ; z\r\na\r\n0;x=\"\";y=\"\u{e9}\"\r\n\r\n", "a"),
         ] {
             let expected = (body.as_bytes().to_vec(), text.len());
             assert_eq!(decode(text.as_bytes(), &[]), Ok(Some(expected)), "{text:?}");
@@ -211,6 +249,24 @@ mod tests {
             "1;a\nb\r\na\r\n",
             "1;\0\r\n",
             "1;x=\"\r\n\"\r\na\r\n",
+            "1;\r\na\r\n",
+            "1;;x\r\na\r\n",
+            "1;x;\r\na\r\n",
+            "1;x=\r\na\r\n",
+            "1;=x\r\na\r\n",
+            "1;x=;y\r\na\r\n",
+            "1;x \r\na\r\n",
+            "1;x y\r\na\r\n",
+            "1;x=y z\r\na\r\n",
+            "1;x=\"y\"z\r\na\r\n",
+            "1;x=y\"z\"\r\na\r\n",
+            "1;x=\"y\x01\"\r\na\r\n",
+            "1;x=\"y\\\r\n\"\r\na\r\n",
+            "1;[x]\r\na\r\n",
+            "1;\u{e9}\r\na\r\n",
+            "1\t\r\na\r\n",
+            "1 2\r\na\r\n",
+            "1_0\r\na\r\n",
             "123456789\r\n",
             "0\r\nA b: c\r\n\r\n",
             "0\r\n: c\r\n\r\n",

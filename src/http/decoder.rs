@@ -8,6 +8,9 @@ const EMPTY_LINES_MAX: u8 = 4;
 /// A body whose length is declared is given this much room at once; beyond, memory follows the bytes that really came.
 const BODY_ROOM_MAX: usize = 64 << 10;
 
+/// How a request with the method HEAD begins.
+const HEAD: &[u8] = b"HEAD ";
+
 /// What the bytes so far mean.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
@@ -37,7 +40,7 @@ enum State {
     /// A kept body was told from `assembly`: it is let go at the next step.
     Told,
     /// After a violation.
-    Failed,
+    Failed { is_for_head: bool },
 }
 
 /// Takes a connection's bytes apart into heads and bodies.
@@ -72,6 +75,15 @@ impl Decoder {
     /// Inside of a head.
     pub fn is_in_head(&self) -> bool {
         matches!(self.state, State::Head { .. })
+    }
+
+    /// Whether the head that is under way, or was refused, is one of HEAD, whose answer has no body whatever it says (RFC 9110 section 9.3.2).
+    pub fn is_for_head(&self) -> bool {
+        match self.state {
+            State::Head { .. } => self.assembly.starts_with(HEAD),
+            State::Failed { is_for_head } => is_for_head,
+            _ => false,
+        }
     }
 
     /// Bytes kept for a request that is not complete.
@@ -110,7 +122,7 @@ impl Decoder {
             State::Head { .. } => self.step_head(input, limits),
             State::Length { left, keep } => self.step_length(input, left, keep),
             State::Chunked { .. } => self.step_chunked(input),
-            State::Failed => (input.len(), Step::More),
+            State::Failed { .. } => (input.len(), Step::More),
             State::Judging { .. } => panic!("the head was told; say what becomes of its body first"),
             State::Told => unreachable!("left above"),
         }
@@ -138,6 +150,7 @@ impl Decoder {
                 self.assembly.extend_from_slice(window);
                 scan.scan(&self.assembly)
             };
+            let is_for_head = if kept == 0 { fresh } else { &self.assembly[..] }.starts_with(HEAD);
             match found {
                 Found::EmptyLineAhead if empty_lines < EMPTY_LINES_MAX => {
                     used += 2 - kept;
@@ -145,14 +158,16 @@ impl Decoder {
                     self.state = State::head(empty_lines + 1);
                 }
                 Found::EmptyLineAhead => {
-                    return self.fail(input, Violation::Malformed("empty lines instead of a request"));
+                    let violation = Violation::Malformed("empty lines instead of a request");
+                    return self.fail(input, violation, false);
                 }
                 Found::BareLineFeed => {
-                    return self.fail(input, Violation::Malformed("a line feed without carriage return"));
+                    let violation = Violation::Malformed("a line feed without carriage return");
+                    return self.fail(input, violation, is_for_head);
                 }
                 Found::Nothing if window.len() == room => {
                     let violation = scan.too_large(if kept == 0 { window } else { &self.assembly });
-                    return self.fail(input, violation);
+                    return self.fail(input, violation, is_for_head);
                 }
                 Found::Nothing => {
                     if kept == 0 {
@@ -176,7 +191,7 @@ impl Decoder {
                             (used, Step::Head(head))
                         }
                         Err(violation) => {
-                            self.state = State::Failed;
+                            self.state = State::Failed { is_for_head };
                             (used, Step::Violation(violation))
                         }
                     };
@@ -231,7 +246,7 @@ impl Decoder {
             Ok(())
         });
         match decoded {
-            Err(violation) => self.fail(input, violation),
+            Err(violation) => self.fail(input, violation, false),
             Ok((used, Progress::More)) => {
                 self.state = State::Chunked { coding, bytes, bytes_max, keep };
                 (used, Step::More)
@@ -247,9 +262,9 @@ impl Decoder {
         }
     }
 
-    fn fail<'a>(&mut self, input: &[u8], violation: Violation) -> (usize, Step<'a>) {
+    fn fail<'a>(&mut self, input: &[u8], violation: Violation, is_for_head: bool) -> (usize, Step<'a>) {
         self.release();
-        self.state = State::Failed;
+        self.state = State::Failed { is_for_head };
         (input.len(), Step::Violation(violation))
     }
 
@@ -373,6 +388,36 @@ mod tests {
         assert!(matches!(feed(b"\r\n\r\n\r\n\r\n\r\n\r\n", &[])[..], [Told::Violation(_)]));
         assert!(matches!(feed(b"\nGET / HTTP/1.1\r\n", &[])[..], [Told::Violation(_)]));
         assert!(matches!(feed(b"GET / HTTP/1.1\nHost: h\n\n", &[])[..], [Told::Violation(_)]));
+    }
+
+    #[test]
+    fn rfc9110_9_3_2_a_refused_head_is_known_for_one_of_head() {
+        for (input, expected) in [
+            ("HEAD / HTTP/1.1\r\n\r\n", true),
+            ("\r\nHEAD / HTTP/1.1\r\nHost: a\n", true),
+            ("HEAD / HTTP/1.1\r\nHo", true),
+            ("GET / HTTP/1.1\r\n\r\n", false),
+            ("HEADS / HTTP/1.1\r\n\r\n", false),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHEAD \r\nx", false),
+        ] {
+            for cut in 0..input.len() {
+                let mut decoder = Decoder::default();
+                for piece in [&input[..cut], &input[cut..]] {
+                    let mut piece = piece.as_bytes().to_vec();
+                    let mut used = 0;
+                    loop {
+                        let (more, step) = decoder.step(&mut piece[used..], LIMITS);
+                        used += more;
+                        match step {
+                            Step::Head(_) => decoder.take_body(BODY_MAX),
+                            Step::More | Step::Violation(_) => break,
+                            Step::Body(_) | Step::Skipped => {}
+                        }
+                    }
+                }
+                assert_eq!(decoder.is_for_head(), expected, "{input:?} cut at {cut}");
+            }
+        }
     }
 
     #[test]

@@ -198,6 +198,8 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Violation> 
     if target.len() > TARGET_BYTES_MAX {
         return Err(Violation::TargetTooLong);
     }
+    // RFC 9110 section 9.3.6: what follows a CONNECT is for the tunnel, and no request of this connection.
+    let is_connect = method == "CONNECT";
     let method = match method {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
@@ -231,9 +233,8 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Violation> 
         path,
         query,
         is_http10,
-        keep_alive: !fields.close && (!is_http10 || fields.keep_alive),
-        expects_continue: !is_http10
-            && fields.expect.is_some_and(|e| e.eq_ignore_ascii_case(b"100-continue")),
+        keep_alive: !fields.close && !is_connect && (!is_http10 || fields.keep_alive),
+        expects_continue: fields.expects_continue && !is_http10,
         body,
         authorization: fields.authorization,
         content_type: fields.content_type,
@@ -254,7 +255,7 @@ struct Fields<'a> {
     host: Option<&'a [u8]>,
     content_length: Option<&'a [u8]>,
     transfer_encoding: Option<&'a [u8]>,
-    expect: Option<&'a [u8]>,
+    expects_continue: bool,
     close: bool,
     keep_alive: bool,
     authorization: Option<&'a [u8]>,
@@ -275,11 +276,15 @@ impl<'a> Fields<'a> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         let (place, what) = match name.len() {
             4 if is("host") => (&mut self.host, "Host is repeated"),
-            6 if is("expect") => (&mut self.expect, "Expect is repeated"),
+            6 if is("expect") => {
+                // RFC 9110 section 10.1.1: other expectations may be left unmet.
+                self.expects_continue |= members(value).any(|one| one.eq_ignore_ascii_case(b"100-continue"));
+                return Ok(());
+            }
             6 if is("origin") => (&mut self.origin, "Origin is repeated"),
             8 if is("x-apikey") => (&mut self.api_key, "X-ApiKey is repeated"),
             10 if is("connection") => {
-                for option in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+                for option in members(value) {
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
@@ -306,27 +311,39 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Takes origin-form, absolute-form and, for OPTIONS, asterisk-form (RFC 9112 section 3.2).
+/// The members of a list (RFC 9110 section 5.6.1), empty ones included.
+fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Takes origin-form, absolute-form and, for OPTIONS, asterisk-form (RFC 9112 section 3.2). The method is judged before the target: one without a meaning
+/// here may have any form, such as the authority-form of CONNECT, which has no path.
 fn split_target(target: &str, method: Method) -> Result<(&str, Option<&str>), Violation> {
     const WRONG: Violation = Violation::Malformed("the request target has no form that this method allows");
-    let origin = if target.starts_with('/') || (target == "*" && method == Method::Options) {
-        target
-    } else {
-        let scheme_end = target.find("://").ok_or(WRONG)?;
-        let scheme = &target[..scheme_end];
-        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-            return Err(WRONG);
-        }
-        let rest = &target[scheme_end + 3..];
-        let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
-        if !is_valid_host(&rest.as_bytes()[..authority_end]) {
-            return Err(WRONG);
-        }
-        match &rest[authority_end..] {
-            "" => "/",
-            path => path,
-        }
-    };
+    if !target.bytes().all(|byte| TARGET_BYTES[usize::from(byte)]) {
+        return Err(Violation::Malformed("the request target has a character that no URI has"));
+    }
+    let origin =
+        if target.starts_with('/') || (target == "*" && matches!(method, Method::Options | Method::Other)) {
+            target
+        } else {
+            let Some(scheme_end) = target.find("://") else {
+                return if method == Method::Other { Ok(("", None)) } else { Err(WRONG) };
+            };
+            let scheme = &target[..scheme_end];
+            if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+                return Err(WRONG);
+            }
+            let rest = &target[scheme_end + 3..];
+            let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+            if !is_valid_host(&rest.as_bytes()[..authority_end]) {
+                return Err(WRONG);
+            }
+            match &rest[authority_end..] {
+                "" => "/",
+                path => path,
+            }
+        };
     match origin.split_once('?') {
         Some(("", query)) => Ok(("/", Some(query))),
         Some((path, query)) => Ok((path, Some(query))),
@@ -351,12 +368,19 @@ fn is_valid_host(host: &[u8]) -> bool {
             Some(colon) => (&host[..colon], &host[colon + 1..]),
             None => (host, &[][..]),
         };
-        if name.is_empty() || !name.iter().all(|byte| HOST_BYTES[usize::from(*byte)]) {
+        let is_name = name.iter().all(|byte| HOST_BYTES[usize::from(*byte)]) && is_percent_encoded(name);
+        if name.is_empty() || !is_name {
             return false;
         }
         port
     };
     port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+}
+
+/// Whether each `%` begins an octet in two hexadecimal digits (RFC 3986 section 2.1).
+fn is_percent_encoded(text: &[u8]) -> bool {
+    let is_octet = |rest: &[u8]| matches!(rest, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    text.split(|byte| *byte == b'%').skip(1).all(is_octet)
 }
 
 /// `1*DIGIT` and nothing else (RFC 9110 section 8.6). A length above `u64` is larger than any bound anyway.
@@ -375,6 +399,8 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 }
 
 const TOKEN_BYTES: [bool; 256] = letters_digits_and(b"!#$%&'*+-.^_`|~");
+/// What a target may hold: all of a URI (RFC 3986 appendix A) but its fragment, which stays with the client.
+const TARGET_BYTES: [bool; 256] = letters_digits_and(b"-._~%!$&'()*+,;=:@/?[]");
 /// What a host's name may hold: `reg-name` of RFC 3986 section 3.2.2.
 const HOST_BYTES: [bool; 256] = letters_digits_and(b"-._~%!$&'()*+,;=");
 
@@ -421,7 +447,7 @@ mod tests {
         assert!(malformed("GET / HTTP/1.1\r\n\r\n"));
         assert!(parse(b"GET / HTTP/1.0\r\n\r\n").is_ok());
         assert!(malformed(&with("Host: b\r\n")));
-        for host in ["a", "a.b:80", "[::1]:8080", "127.0.0.1", "a:"] {
+        for host in ["a", "a.b:80", "[::1]:8080", "127.0.0.1", "a:", "%41b"] {
             let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             assert!(parse(text.as_bytes()).is_ok(), "{host}");
         }
@@ -439,6 +465,9 @@ mod tests {
             "a]",
             "[::g]",
             "[1.2.3.4]",
+            "a%",
+            "a%4",
+            "%zz",
         ] {
             assert!(malformed(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), "{host}");
         }
@@ -453,6 +482,25 @@ mod tests {
         assert!(malformed("GET example.com:80 HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert!(malformed("GET * HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert!(parse(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").is_ok());
+    }
+
+    #[test]
+    fn rfc9112_3_2_a_target_holds_what_a_uri_may_hold() {
+        for target in
+            ["/a#b", "/\u{e9}", "/a\"", "/<a>", "/a\\b", "/{a}", "/a|b", "/^", "/`", "/a\u{7f}", "a", ""]
+        {
+            assert!(malformed(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")), "{target}");
+        }
+        let target = "/a-._~%20!$&'()*+,;=:@/b?c=d/e?[]";
+        assert!(parse(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn rfc9112_3_2_3_an_unknown_method_is_judged_before_its_target() {
+        let head = parse(b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n").expect("authority-form");
+        assert_eq!((head.method, head.path, head.keep_alive), (Method::Other, "", false));
+        let head = parse(b"PURGE /a?b HTTP/1.1\r\nHost: a\r\n\r\n").expect("origin-form");
+        assert_eq!((head.path, head.query, head.keep_alive), ("/a", Some("b"), true));
     }
 
     #[test]
@@ -516,7 +564,11 @@ mod tests {
 
     #[test]
     fn rfc9110_10_1_1_expect_counts_in_http11_alone() {
-        assert_eq!(parse(with("Expect: 100-Continue\r\n").as_bytes()).map(|h| h.expects_continue), Ok(true));
+        let expects = |fields: &str| parse(with(fields).as_bytes()).map(|h| h.expects_continue);
+        assert_eq!(expects("Expect: 100-Continue\r\n"), Ok(true));
+        assert_eq!(expects("Expect: x, 100-continue\r\n"), Ok(true));
+        assert_eq!(expects("Expect: 100-continue\r\nExpect: x\r\n"), Ok(true));
+        assert_eq!(expects("Expect: 100-continued\r\n"), Ok(false));
         assert_eq!(
             parse(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").map(|h| h.expects_continue),
             Ok(false)

@@ -34,9 +34,9 @@ impl Shape {
         Self { is_head: false, persistence: Persistence::KeepAlive }
     }
 
-    /// For answers to what was no request.
-    pub(super) fn last() -> Self {
-        Self { is_head: false, persistence: Persistence::Close }
+    /// For answers to what was no request, or not all of one.
+    pub(super) fn last(is_head: bool) -> Self {
+        Self { is_head, persistence: Persistence::Close }
     }
 
     /// The same, ending the connection.

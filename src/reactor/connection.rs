@@ -373,7 +373,7 @@ impl Connection {
                     if !self.is_skipping {
                         let ticket = pending.take().map(|pending| pending.ticket);
                         let response = desk.service.violation(violation, ticket, desk.moment);
-                        self.answer(response, Shape::last(), desk);
+                        self.answer(response, Shape::last(self.decoder.is_for_head()), desk);
                     }
                     self.life = Life::Flushing;
                     break;
@@ -428,10 +428,11 @@ impl Connection {
     /// The peer ended its stream and all of it was looked at.
     pub(super) fn handle_end(&mut self, desk: &mut Desk) {
         let is_cut_short = self.phase() != Phase::Idle && !self.is_skipping;
+        let shape = Shape::last(self.decoder.is_for_head());
         let ticket = self.forget_request();
         if is_cut_short {
             let response = desk.service.cut_short(ticket, desk.moment);
-            self.answer(response, Shape::last(), desk);
+            self.answer(response, shape, desk);
         }
         self.life = Life::Flushing;
     }
@@ -439,10 +440,11 @@ impl Connection {
     /// The head or body took too long.
     pub(super) fn handle_timeout(&mut self, desk: &mut Desk) {
         let in_head = self.phase() == Phase::Head;
+        let shape = Shape::last(self.decoder.is_for_head());
         let ticket = self.forget_request();
         if !self.is_skipping {
             let response = desk.service.timed_out(in_head, ticket, desk.moment);
-            self.answer(response, Shape::last(), desk);
+            self.answer(response, shape, desk);
         }
         self.life = Life::Flushing;
     }
@@ -454,7 +456,7 @@ impl Connection {
             return;
         }
         let response = desk.service.too_many_connections(of_address, desk.moment);
-        self.answer(response, Shape::last(), desk);
+        self.answer(response, Shape::last(false), desk);
     }
 
     /// What was known of a request that will not be completed.

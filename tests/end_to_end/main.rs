@@ -24,6 +24,7 @@ mod refusals;
 mod refused_by_broker;
 mod sdks;
 mod stops;
+mod strictness;
 #[allow(dead_code, unused_imports, reason = "shared with the chaos tests, which need other parts of it")]
 mod support;
 mod tls;

@@ -72,6 +72,12 @@ impl Http {
         self.stream.read_to_end(&mut rest).is_ok() && rest.is_empty() && self.buffer.is_empty()
     }
 
+    /// All that still comes until the node ends the stream, as text.
+    pub(crate) fn rest(&mut self) -> String {
+        self.stream.read_to_end(&mut self.buffer).expect("the node ends the stream in time, without a reset");
+        String::from_utf8(std::mem::take(&mut self.buffer)).expect("UTF-8")
+    }
+
     /// Sends a request with a body and reads its answer.
     pub(crate) fn post(&mut self, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut request = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n", body.len());
