@@ -3,6 +3,8 @@
 //! Pure functions over bytes: no socket, no clock, no thread. Time comes in as an argument.
 
 mod batch;
+#[cfg(test)]
+mod conformance;
 mod id;
 mod json;
 mod record;
