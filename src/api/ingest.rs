@@ -6,19 +6,16 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::code::Code;
+use super::examine::{AT_ONCE_BYTES_MAX, Examination, Found, decode, split};
 use super::judge::{Purpose, Ticket};
 use super::oauth;
 use super::second_looks::AppLooks;
 use super::service::{Accepted, AcceptedBody, Moment, Outcome, Refusal, Service};
 use crate::auth::Limit;
-use crate::event::{
-    BATCH_ITEMS_MAX, Checked, EventKind, NotABatch, NotAnEvent, RECORD_HEAD_BYTES, Record, TurnBatch,
-    item_id, split_array, split_lines,
-};
-use crate::http::DecodeError;
+use crate::event::{Checked, EventKind, NotAnEvent, RECORD_HEAD_BYTES, Record, TurnBatch, item_id};
 
-/// Memory that is kept between two bodies that have to be decoded.
-const DECODED_BYTES_KEPT: usize = 256 << 10;
+/// What was found out about an event already.
+type Verdict = Result<Checked, NotAnEvent>;
 
 /// The items of a batch that were refused.
 type Rejected = Vec<(usize, Code)>;
@@ -33,23 +30,44 @@ impl Service {
         moment: Moment,
     ) -> Outcome {
         self.judged = Some(ticket.app);
+        if body.len() > AT_ONCE_BYTES_MAX {
+            return self.postpone(ticket, body, moment);
+        }
         let Some(coding) = ticket.coding else { return self.complete_plain(ticket, body, batch, moment) };
         let mut decoded = std::mem::take(&mut self.decoded);
-        let outcome = match coding.decode(body, ticket.bytes_max, &mut decoded) {
-            Ok(()) => self.complete_plain(ticket, &mut decoded, batch, moment),
-            Err(error) => {
-                let code = match error {
-                    DecodeError::Broken => Code::BadEncoding,
-                    DecodeError::TooLarge => Code::TooLarge,
-                };
-                Outcome::Answer(self.refuse(code.into(), &ticket.echo, moment))
-            }
-        };
         decoded.clear();
-        // One that was as large as they come is not kept for the many that are small.
-        decoded.shrink_to(DECODED_BYTES_KEPT);
+        let bytes_max = ticket.bytes_max.min(AT_ONCE_BYTES_MAX);
+        let outcome = match decode(coding, body, bytes_max, &mut decoded) {
+            Ok(()) => self.complete_plain(ticket, &mut decoded, batch, moment),
+            Err(refusal) if refusal.code == Code::TooLarge && bytes_max < ticket.bytes_max => {
+                self.postpone(ticket, body, moment)
+            }
+            Err(refusal) => Outcome::Answer(self.refuse(refusal, &ticket.echo, moment)),
+        };
         self.decoded = decoded;
         outcome
+    }
+
+    /// Leaves the body to another thread.
+    fn postpone(&self, ticket: Ticket, body: &[u8], moment: Moment) -> Outcome {
+        let (bytes_max, looks) = (self.options.body_bytes_max, self.looks.clone());
+        Outcome::Later(Box::new(Examination::new(ticket, body, bytes_max, looks, moment)))
+    }
+
+    /// Goes on with a body that was examined.
+    pub fn conclude(&mut self, examination: Examination, batch: &mut TurnBatch, moment: Moment) -> Outcome {
+        let Examination { ticket, mut body, found, .. } = examination;
+        self.judged = Some(ticket.app);
+        let outcome = match found {
+            Ok(Found { verdicts, .. }) if ticket.purpose == Purpose::Event => {
+                return self.complete_event(ticket, &mut body, Some(verdicts[0]), batch, moment);
+            }
+            Ok(Found { items, verdicts }) => {
+                self.complete_items(&ticket, &mut body, &items, Some(&verdicts), batch, moment)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        outcome.unwrap_or_else(|refusal| Outcome::Answer(self.refuse(refusal, &ticket.echo, moment)))
     }
 
     fn complete_plain(
@@ -60,7 +78,7 @@ impl Service {
         moment: Moment,
     ) -> Outcome {
         match ticket.purpose {
-            Purpose::Event => self.complete_event(ticket, body, batch, moment),
+            Purpose::Event => self.complete_event(ticket, body, None, batch, moment),
             Purpose::Array | Purpose::Lines => self.complete_batch(&ticket, body, batch, moment),
             Purpose::Grant { generation } => self.complete_grant(&ticket, generation, body, moment),
         }
@@ -70,12 +88,13 @@ impl Service {
         &mut self,
         ticket: Ticket,
         body: &mut [u8],
+        verdict: Option<Verdict>,
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Outcome {
         let id = ticket.event_id.unwrap_or_else(|| self.ids.next(crate::clock::ms(moment.wall)));
         let mark = batch.mark();
-        let appended = self.append(&ticket, id, body, batch, moment).map_err(Refusal::from);
+        let appended = self.append(&ticket, id, body, verdict, batch, moment).map_err(Refusal::from);
         match appended.and_then(|()| take(ticket.limit.as_ref(), 1, moment)) {
             Ok(()) => {
                 let body = match ticket.kind {
@@ -97,12 +116,13 @@ impl Service {
         }
     }
 
-    /// Appends one event and checks it; on an error the caller takes it back.
+    /// Appends one event and checks it, unless its verdict is known; on an error the caller takes it back.
     fn append(
         &mut self,
         ticket: &Ticket,
         id: Uuid,
         body: &mut [u8],
+        verdict: Option<Verdict>,
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Result<(), Code> {
@@ -123,8 +143,9 @@ impl Service {
             return Err(self.no_room());
         }
         let placed = batch.append(&record);
-        let mut looks = AppLooks { looks: &mut self.looks, app: ticket.app, now: moment.now };
-        match self.checker.check_object(batch.payload(placed), body, &mut looks) {
+        let mut looks = AppLooks { looks: &self.looks, app: ticket.app, now: moment.now };
+        let checker = &mut self.checker;
+        match verdict.unwrap_or_else(|| checker.check_object(batch.payload(placed), body, &mut looks)) {
             Ok(Checked::Strict) => Ok(()),
             Ok(Checked::Lenient) => {
                 batch.mark_lenient(placed);
@@ -145,23 +166,8 @@ impl Service {
         moment: Moment,
     ) -> Outcome {
         let mut items = std::mem::take(&mut self.items);
-        let split = match ticket.purpose {
-            Purpose::Lines => split_lines(body, &mut items),
-            _ => split_array(body, &mut items),
-        };
-        let outcome = match split {
-            Ok(()) if items.is_empty() => Err(Refusal::from(Code::EmptyBatch)),
-            Ok(()) => self.complete_items(ticket, body, &items, batch, moment),
-            Err(NotABatch::Invalid) if body.trim_ascii().is_empty() => Err(Code::EmptyBody.into()),
-            Err(NotABatch::Invalid) => {
-                Err(Refusal { detail: "A batch is a JSON array of objects.", ..Code::InvalidJson.into() })
-            }
-            Err(NotABatch::TooManyItems) => {
-                const DETAIL: &str = "The batch holds more than 10000 items.";
-                const { assert!(BATCH_ITEMS_MAX == 10_000, "as DETAIL says") };
-                Err(Refusal { detail: DETAIL, ..Code::TooLarge.into() })
-            }
-        };
+        let outcome = split(ticket.purpose, body, &mut items)
+            .and_then(|()| self.complete_items(ticket, body, &items, None, batch, moment));
         self.items = items;
         outcome.unwrap_or_else(|refusal| Outcome::Answer(self.refuse(refusal, &ticket.echo, moment)))
     }
@@ -172,6 +178,7 @@ impl Service {
         ticket: &Ticket,
         body: &mut [u8],
         items: &[Range<usize>],
+        verdicts: Option<&[Verdict]>,
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Result<Outcome, Refusal> {
@@ -186,7 +193,8 @@ impl Service {
             let appended = if item.len() > self.options.body_bytes_max {
                 Err(Code::TooLarge)
             } else {
-                self.append(ticket, id, &mut body[item.clone()], batch, moment)
+                let verdict = verdicts.map(|verdicts| verdicts[index]);
+                self.append(ticket, id, &mut body[item.clone()], verdict, batch, moment)
             };
             match appended {
                 Ok(()) => ids.push(id),

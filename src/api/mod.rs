@@ -10,6 +10,7 @@
 
 mod code;
 mod echo;
+mod examine;
 mod ingest;
 mod judge;
 mod oauth;
@@ -22,6 +23,7 @@ mod service;
 pub use crate::auth::AppId;
 pub use code::Code;
 pub use echo::Echo;
+pub use examine::{Examination, Examiner};
 pub use judge::{Judgement, Ticket};
 pub use response::{RequestId, Response};
 pub use service::{Accepted, AcceptedBody, Moment, Outcome, Service, ServiceOptions, one_body};

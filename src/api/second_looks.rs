@@ -1,7 +1,10 @@
 //! How much an app may cost by sending what only the slower check can tell from garbage.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::auth::AppId;
 use crate::event::SecondLook;
@@ -12,8 +15,10 @@ const BYTES_PER_SECOND: u64 = 1 << 20;
 const BYTES_MAX: u64 = 4 << 20;
 
 /// The budgets of all apps that ever needed one; bounded by the number of apps.
-#[derive(Debug, Default)]
-pub(super) struct SecondLooks(HashMap<AppId, Budget>);
+///
+/// Locked by whoever needs a second look, which is rare.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SecondLooks(Arc<Mutex<HashMap<AppId, Budget>>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Budget {
@@ -24,7 +29,7 @@ struct Budget {
 /// One app's budget at one moment.
 #[derive(Debug)]
 pub(super) struct AppLooks<'a> {
-    pub(super) looks: &'a mut SecondLooks,
+    pub(super) looks: &'a SecondLooks,
     pub(super) app: AppId,
     /// Monotonic clock.
     pub(super) now: Duration,
@@ -33,7 +38,8 @@ pub(super) struct AppLooks<'a> {
 impl SecondLook for AppLooks<'_> {
     fn spend(&mut self, bytes: usize) -> bool {
         let full = Budget { bytes: BYTES_MAX, at: self.now };
-        let budget = self.looks.0.entry(self.app).or_insert(full);
+        let mut budgets = self.looks.0.lock();
+        let budget = budgets.entry(self.app).or_insert(full);
         let elapsed_us = crate::clock::us(self.now.saturating_sub(budget.at));
         let refill = elapsed_us.saturating_mul(BYTES_PER_SECOND) / 1_000_000;
         if refill > 0 {
@@ -55,10 +61,10 @@ mod tests {
 
     #[test]
     fn a_budget_runs_dry_refills_with_time_and_is_the_apps_own() {
-        let mut looks = SecondLooks::default();
-        let mut spend = |app: u128, seconds: u64, bytes: usize| {
+        let looks = SecondLooks::default();
+        let spend = |app: u128, seconds: u64, bytes: usize| {
             let (app, now) = (AppId(Uuid::from_u128(app)), Duration::from_secs(seconds));
-            AppLooks { looks: &mut looks, app, now }.spend(bytes)
+            AppLooks { looks: &looks, app, now }.spend(bytes)
         };
         for _ in 0..4 {
             assert!(spend(1, 100, 1 << 20));

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::code::Code;
 use super::echo::Echo;
+use super::examine::Examination;
 use super::judge::{Purpose, Ticket};
 use super::oauth::OauthError;
 use super::response::{Response, problem};
@@ -85,6 +86,8 @@ pub enum Outcome {
     Accepted(Accepted),
     /// It is answered at once.
     Answer(Response),
+    /// It takes long: another thread is to run it, then comes [`Service::conclude`].
+    Later(Box<Examination>),
 }
 
 /// Why a request is refused.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::answers::{Answers, Shape, SpareRings};
 use super::pool::{Errands, Work};
 use super::sources::{Entered, Seat, Sources};
-use crate::api::{Accepted, AppId, Judgement, Moment, Outcome, Response, Service, Ticket};
+use crate::api::{Accepted, AppId, Examination, Judgement, Moment, Outcome, Response, Service, Ticket};
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
 use crate::http::{BodyLength, Decoder, HeadLimits, Step, Violation};
@@ -130,6 +130,8 @@ pub(super) struct Connection {
     pending: Option<Box<Pending>>,
     /// In a body whose request was refused already.
     is_skipping: bool,
+    /// A body is being examined elsewhere; no further request is looked at.
+    examined: Option<Shape>,
 }
 
 impl Connection {
@@ -158,6 +160,7 @@ impl Connection {
             decoder: Decoder::default(),
             pending: None,
             is_skipping: false,
+            examined: None,
         }
     }
 
@@ -177,7 +180,13 @@ impl Connection {
             && self.phase() == Phase::Idle
             && self.answers.is_empty()
             && self.stalled.is_empty()
+            && self.examined.is_none()
             && !self.is_sending
+    }
+
+    /// Whether a request that is complete is being examined.
+    pub(super) fn is_examined(&self) -> bool {
+        self.examined.is_some()
     }
 
     /// Whether bytes are wanted.
@@ -330,7 +339,10 @@ impl Connection {
         let mut pending = self.pending.take().map(|pending| *pending);
         let mut used = 0;
         // A body that is passed over needs no place for an answer: its request has one.
-        while self.life == Life::Open && (self.is_skipping || !self.answers.is_full()) {
+        while self.life == Life::Open
+            && self.examined.is_none()
+            && (self.is_skipping || !self.answers.is_full())
+        {
             let (more, step) = self.decoder.step(&mut input[used..], desk.limits);
             used += more;
             steps += 1;
@@ -359,10 +371,8 @@ impl Connection {
                 }
                 Step::Body(body) => {
                     let Pending { ticket, shape } = pending.take().expect("a body has its head");
-                    match desk.service.complete(ticket, body, &mut desk.batch, desk.moment) {
-                        Outcome::Accepted(accepted) => self.await_level(accepted, shape, desk),
-                        Outcome::Answer(response) => self.answer(response, shape, desk),
-                    }
+                    let outcome = desk.service.complete(ticket, body, &mut desk.batch, desk.moment);
+                    self.settle(outcome, shape, desk);
                     continue;
                 }
                 Step::Skipped => {
@@ -387,6 +397,28 @@ impl Connection {
         self.pending = pending.map(Box::new);
         self.set_deadline(before, steps > 1, heads > 0, desk);
         used
+    }
+
+    /// What a body has come to.
+    fn settle(&mut self, outcome: Outcome, shape: Shape, desk: &mut Desk) {
+        match outcome {
+            Outcome::Accepted(accepted) => self.await_level(accepted, shape, desk),
+            Outcome::Answer(response) => self.answer(response, shape, desk),
+            Outcome::Later(examination) => {
+                self.examined = Some(shape);
+                desk.errands.send(self.token(), Work::Examine(examination));
+            }
+        }
+    }
+
+    /// A body was examined: its request goes on, and those behind it may.
+    pub(super) fn handle_examined(&mut self, examination: Examination, desk: &mut Desk) {
+        let shape = self.examined.take().expect("it waits for its body");
+        // One that was cut has nobody to be answered.
+        if self.life == Life::Open {
+            let outcome = desk.service.conclude(examination, &mut desk.batch, desk.moment);
+            self.settle(outcome, shape, desk);
+        }
     }
 
     /// An answer that is complete.

@@ -2,6 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::api::{Examination, Examiner};
 use crate::handoff::Doorbell;
 use crate::uring::Token;
 use crate::wire::Session;
@@ -15,12 +16,15 @@ pub(super) enum Work {
         /// What the last bytes of the handshake brought of HTTP.
         plain: Vec<u8>,
     },
+    /// Decode and check a large body.
+    Examine(Box<Examination>),
 }
 
 impl Work {
-    fn run(&mut self) {
+    fn run(&mut self, examiner: &mut Examiner) {
         match self {
             Self::Shake { session, plain } => session.shake(plain),
+            Self::Examine(examination) => examination.run(examiner),
         }
     }
 }
@@ -58,8 +62,9 @@ impl Pool {
 impl Worker {
     /// Works until nobody brings work any more.
     pub fn run(&self) {
+        let mut examiner = Examiner::default();
         for Job { token, mut work, home, doorbell } in &self.0 {
-            work.run();
+            work.run(&mut examiner);
             // A reactor that has ended needs it no more.
             if home.send((token, work)).is_ok() {
                 doorbell.ring();
@@ -91,7 +96,7 @@ impl Errands {
             let job = Job { token, work, home, doorbell: self.doorbell.clone() };
             jobs.send(job).expect("the pool ends after its reactors");
         } else {
-            work.run();
+            work.run(&mut Examiner::default());
             home.send((token, work)).expect("this end is held");
         }
     }

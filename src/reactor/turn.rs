@@ -338,7 +338,10 @@ impl<D: Driver> Reactor<D> {
                     stop(&mut self.driver, connection);
                 }
                 // Not its fault: it is not being read.
-                Life::Open if connection.phase() != Phase::Idle && !connection.wants_bytes() => {
+                Life::Open
+                    if connection.is_examined()
+                        || connection.phase() != Phase::Idle && !connection.wants_bytes() =>
+                {
                     connection.deadline_ms = ms(self.desk.moment.now + self.desk.timeouts.body);
                 }
                 Life::Open if connection.phase() != Phase::Idle && connection.stalled.is_empty() => {

@@ -16,6 +16,7 @@ mod hostile_json;
 mod https;
 mod journal;
 mod journal_tool;
+mod large_bodies;
 mod load;
 mod overload;
 mod rates;

@@ -91,6 +91,7 @@ impl<D: Driver> Reactor<D> {
             Work::Shake { session, mut plain } => {
                 connection.handle_shaken(session, &mut plain, &mut self.desk);
             }
+            Work::Examine(examination) => connection.handle_examined(*examination, &mut self.desk),
         }
         touch(&mut self.touched, connection);
     }

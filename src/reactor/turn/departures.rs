@@ -169,7 +169,11 @@ impl<D: Driver> Reactor<D> {
         let connection = self.table.at(slot);
         connection.is_listed = false;
         let token = Token { slot, generation: connection.generation };
-        if connection.life == Life::Open && connection.has_ended && connection.stalled.is_empty() {
+        if connection.life == Life::Open
+            && connection.has_ended
+            && connection.stalled.is_empty()
+            && !connection.is_examined()
+        {
             connection.handle_end(&mut self.desk);
         }
         let has_answers = matches!(connection.life, Life::Open | Life::Flushing);
@@ -218,7 +222,8 @@ impl<D: Driver> Reactor<D> {
             connection.life = Life::Closing;
             self.driver.submit(token, Operation::Close(connection.socket));
         }
-        if connection.life == Life::Open && !connection.stalled.is_empty() && !connection.answers.is_full() {
+        let may_go_on = !connection.answers.is_full() && !connection.is_examined();
+        if connection.life == Life::Open && !connection.stalled.is_empty() && may_go_on {
             self.resumable.push(slot);
         }
         if !matches!(connection.life, Life::Joining | Life::Closing) {

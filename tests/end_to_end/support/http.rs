@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 
 use super::DEADLINE;
 
 /// One connection.
 pub(crate) struct Http {
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
     stream: Box<dyn Duplex + Send>,
     buffer: Vec<u8>,
 }
@@ -17,6 +18,25 @@ pub(crate) struct Http {
 pub(crate) trait Duplex: Read + Write {}
 
 impl<S: Read + Write> Duplex for S {}
+
+/// A socket without anything around HTTP: one descriptor, however many look at it.
+struct Plain(Arc<TcpStream>);
+
+impl Read for Plain {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        (&*self.0).read(room)
+    }
+}
+
+impl Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        (&*self.0).flush()
+    }
+}
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -28,14 +48,13 @@ pub(crate) struct Answer {
 
 impl Http {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let socket = socket_to(address);
-        let stream = Box::new(socket.try_clone().expect("a descriptor"));
-        Self { socket, stream, buffer: Vec::new() }
+        let socket = Arc::new(socket_to(address));
+        Self { socket: socket.clone(), stream: Box::new(Plain(socket)), buffer: Vec::new() }
     }
 
     /// HTTP through what is spoken on a socket.
     pub(crate) fn through(socket: &TcpStream, stream: impl Duplex + Send + 'static) -> Self {
-        let socket = socket.try_clone().expect("a descriptor");
+        let socket = Arc::new(socket.try_clone().expect("a descriptor"));
         Self { socket, stream: Box::new(stream), buffer: Vec::new() }
     }
 
