@@ -31,6 +31,7 @@ pub mod http;
 pub mod journal;
 pub mod node;
 pub mod reactor;
+pub mod supervisor;
 pub mod telemetry;
 pub mod uring;
 pub mod wire;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use forebay::config::ServeOptions;
-use forebay::node::{self, Stopped};
+use forebay::node::{self, NodeError, Stopped};
+use forebay::supervisor::Supervisor;
 use tracing::error;
 
 use super::fail;
@@ -16,7 +17,9 @@ pub(crate) fn serve(options: &ServeOptions) -> ExitCode {
         tell(panic);
         std::process::abort();
     }));
-    match node::run(options) {
+    // First of all: nothing has opened a descriptor yet.
+    let supervisor = Supervisor::of(std::env::var_os, std::process::id());
+    match supervisor.map_err(NodeError::from).and_then(|supervisor| node::run(options, supervisor)) {
         Ok(Stopped { at_risk: 0, failed: false }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {

@@ -10,8 +10,10 @@
 //! Without a broker there is no forwarder: events stay in the journal.
 
 mod journal;
+mod listeners;
 mod operate;
 mod plan;
+mod reports;
 mod threads;
 mod tls;
 
@@ -34,17 +36,18 @@ use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
 use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
 use crate::reactor::{Pool, ReactorParts, Sources};
+use crate::supervisor::{Supervisor, SupervisorError};
 use crate::telemetry::{Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health};
 use crate::uring::UringError;
 use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
-use operate::{Threads, Watched, operate};
+use listeners::Listeners;
+use operate::{Desk, Threads, Watched, operate};
 use plan::{
     allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, kept_node_id, queue_share,
     reactor_cpus,
 };
 use threads::{
-    forwarder_options, open_listeners, reactor_options, service_options, spawn_forwarder, spawn_pool,
-    spawn_reactor,
+    forwarder_options, reactor_options, service_options, spawn_forwarder, spawn_pool, spawn_reactor,
 };
 use tls::{TlsError, TlsFiles};
 
@@ -82,6 +85,9 @@ pub enum NodeError {
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What the service manager has passed cannot be used.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
     /// The data directory cannot be used.
     #[error("{path}: {error}")]
     DataDir {
@@ -109,6 +115,7 @@ impl NodeError {
             | Self::Credentials(_)
             | Self::Lock(_)
             | Self::Tls(_)
+            | Self::Supervisor(_)
             | Self::DataDir { .. } => EXIT_CONFIG,
             Self::Listen { .. } | Self::System { .. } => 1,
         }
@@ -148,8 +155,8 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     }
 }
 
-/// Runs a node until it is told to stop.
-pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
+/// Runs a node until it is told to stop, for the service manager that started it, if one did.
+pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, NodeError> {
     options.check()?;
     let cpus = reactor_cpus(options, &allowed_cpus())?;
     check_forwarder_cpus(options, &allowed_cpus())?;
@@ -183,7 +190,7 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
     let (ended_in, ended) = unbounded_channel();
     let mut node_threads =
         Threads { doorbells: Vec::new(), reactors: cpus.len(), ended, forwarder: has_broker };
-    let mut listen = options.listen.clone();
+    let Listeners { mut public, admin } = Listeners::of(options, supervisor.passed);
     let mut sources: Vec<Source> = journal.left.iter().cloned().map(Source::left).collect();
     let mut logs = Vec::new();
     let mut reactors = Vec::new();
@@ -209,7 +216,8 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
             metrics.clone(),
         );
         reactors.push(ReactorParts {
-            listeners: open_listeners(&mut listen)?,
+            listeners: public.open()?,
+            are_listeners_shared: public.is_shared(),
             service,
             appender,
             inlet,
@@ -255,14 +263,19 @@ pub fn run(options: &ServeOptions) -> Result<Stopped, NodeError> {
         .enable_all()
         .build()
         .map_err(|error| NodeError::System { what: "starting the operators' runtime", error })?;
-    let failed = runtime.block_on(operate(
+    let desk = Desk {
         options,
-        &node,
-        &listen,
-        operator.clone(),
-        Watched { credentials, files, tls: tls_files.zip(tls) },
-        node_threads,
-    ))?;
+        node: &node,
+        listen: public.addresses(),
+        admin,
+        operator: operator.clone(),
+        notifier: supervisor.notifier,
+        watchdog: supervisor.watchdog,
+    };
+    let watched = Watched { credentials, files, tls: tls_files.zip(tls) };
+    // The reactors have their own descriptors of what was passed: when they close them, nobody of this process listens any more.
+    drop(public);
+    let failed = runtime.block_on(operate(desk, watched, node_threads))?;
     keeping.finish();
     Ok(report(&operator.books.balance(), &logs, failed))
 }

@@ -1,10 +1,9 @@
-//! What the main thread does while the others work: the operators' listener, signals, credentials; and the stop, step by step.
+//! What the main thread does while the others work: the operators' listener, signals, credentials, the service manager; and the stop, step by step.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -12,12 +11,15 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::NodeError;
+use super::listeners::Admin;
+use super::reports::{keep_telling, tell};
 use super::threads::Ended;
 use super::tls::TlsFiles;
 use crate::admin::{self, Operator};
 use crate::auth::{CredentialsFiles, FileError, SharedCredentials};
 use crate::config::ServeOptions;
 use crate::handoff::Doorbell;
+use crate::supervisor::{News, Notifier};
 use crate::telemetry::{Health, Phase};
 use crate::wire::Tls;
 
@@ -25,6 +27,22 @@ use crate::wire::Tls;
 const CREDENTIALS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long reactors may take to cut their connections once time is up.
 const CUT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the journal's last words may take to reach a slow disk.
+const LAST_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the main thread works with.
+pub(super) struct Desk<'a> {
+    pub(super) options: &'a ServeOptions,
+    pub(super) node: &'a str,
+    /// Where clients come.
+    pub(super) listen: Vec<SocketAddr>,
+    pub(super) admin: Admin,
+    pub(super) operator: Arc<Operator>,
+    /// The service manager's ear.
+    pub(super) notifier: Option<Notifier>,
+    /// How long it waits for a sign of life.
+    pub(super) watchdog: Option<Duration>,
+}
 
 /// What is taken anew when its files change.
 pub(super) struct Watched {
@@ -35,21 +53,17 @@ pub(super) struct Watched {
 
 /// The main thread: operators' listener, signals, credentials; then the stop. Returns whether something failed.
 pub(super) async fn operate(
-    options: &ServeOptions,
-    node: &str,
-    listen: &[SocketAddr],
-    operator: Arc<Operator>,
+    desk: Desk<'_>,
     watched: Watched,
     mut threads: Threads,
 ) -> Result<bool, NodeError> {
+    let Desk { options, node, listen, admin, operator, notifier, watchdog } = desk;
     let signal_error = |error| NodeError::System { what: "listening to signals", error };
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(signal_error)?,
         interrupt: signal(SignalKind::interrupt()).map_err(signal_error)?,
     };
-    let address = options.admin_listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| NodeError::Listen { address, error })?;
-    let admin_address = listener.local_addr().unwrap_or(address);
+    let (listener, admin_address) = admin.open().await?;
     let admin = tokio::spawn(admin::serve(listener, operator.clone()));
     let Watched { credentials, files, tls } = watched;
     let watch = tokio::spawn(watch_credentials(files, credentials));
@@ -58,6 +72,9 @@ pub(super) async fn operate(
     threads.ring();
     let listen: Vec<_> = listen.iter().map(ToString::to_string).collect();
     info!(node, listen = listen.join(","), admin = %admin_address, reactors = threads.reactors, ack = %options.ack, "ready");
+    let reports = notifier
+        .clone()
+        .map(|notifier| tokio::spawn(keep_telling(notifier, watchdog, operator.health.clone())));
 
     let failed = tokio::select! {
         name = signals.next() => {
@@ -68,6 +85,7 @@ pub(super) async fn operate(
             threads.note(ended, true)
         }
     };
+    tell(notifier.as_ref(), &[News::Stopping, News::Extend(stop_time(options))]);
     let stopped = if failed {
         true
     } else {
@@ -84,7 +102,15 @@ pub(super) async fn operate(
     watch.abort();
     watch_tls.inspect(JoinHandle::abort);
     admin.abort();
+    if let Some(reports) = reports {
+        reports.abort();
+    }
     Ok(stopped)
+}
+
+/// How long a stop may take, whatever goes wrong; so that a unit's time limit need not follow the flags.
+fn stop_time(options: &ServeOptions) -> Duration {
+    options.drain_delay + options.drain_timeout + 2 * CUT_TIMEOUT + LAST_SYNC_TIMEOUT
 }
 
 /// The stop, step by step; returns whether a thread failed.

@@ -1,13 +1,10 @@
 //! The threads of a node, and what they are given.
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::IntoRawFd;
 use std::sync::mpsc::Sender;
 use std::thread;
 
 use rustix::io::Errno;
-use rustix::net::getsockname;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::NodeError;
@@ -18,7 +15,7 @@ use crate::forward::{
 };
 use crate::journal::CoreId;
 use crate::reactor::{Reactor, ReactorOptions, ReactorParts, Worker};
-use crate::uring::{Ring, RingOptions, Socket, listen, pin_thread};
+use crate::uring::{Ring, RingOptions, pin_thread};
 
 /// What a thread says when it ends.
 #[derive(Debug)]
@@ -131,18 +128,6 @@ pub(super) fn forwarder_options(options: &ServeOptions, node: &str) -> Forwarder
             linger: broker.batch_linger,
         },
     }
-}
-
-/// Opens a reactor's listeners. A port that was left to the kernel (0) is written back, so that the next reactor gets the same.
-pub(super) fn open_listeners(addresses: &mut [SocketAddr]) -> Result<Vec<Socket>, NodeError> {
-    let open = |address: &mut SocketAddr| {
-        let opened = listen(*address).and_then(|listener| {
-            *address = getsockname(&listener)?.try_into()?;
-            Ok(Socket(listener.into_raw_fd()))
-        });
-        opened.map_err(|errno| NodeError::Listen { address: *address, error: errno.into() })
-    };
-    addresses.iter_mut().map(open).collect()
 }
 
 fn cpu_error(flag: &'static str, cpu: usize, errno: Errno) -> NodeError {

@@ -47,6 +47,8 @@ struct Listener {
 #[derive(Debug)]
 pub(super) struct Listeners {
     all: Vec<Listener>,
+    /// Other reactors accept on the same sockets.
+    are_shared: bool,
     /// Connections that came in this turn: while some do, the kernel's queues are not empty.
     accepted: usize,
     is_stopping: bool,
@@ -54,12 +56,12 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn new(sockets: Vec<Socket>) -> Self {
+    pub(super) fn new(sockets: Vec<Socket>, are_shared: bool) -> Self {
         let listeners = sockets
             .into_iter()
             .map(|socket| Listener { socket, state: State::Idle, has_looked: false })
             .collect();
-        Self { all: listeners, accepted: 0, is_stopping: false, is_cut: false }
+        Self { all: listeners, are_shared, accepted: 0, is_stopping: false, is_cut: false }
     }
 
     /// An accept's completion; the connection, if it brought one.
@@ -157,7 +159,8 @@ impl Listeners {
                     listener.state = State::Cancelling;
                 }
                 State::Idle if !is_cut && (!is_stopping || came > 0 || !listener.has_looked) => {
-                    driver.submit(token(index), Operation::Accept(listener.socket));
+                    let accept = if self.are_shared { Operation::AcceptOne } else { Operation::Accept };
+                    driver.submit(token(index), accept(listener.socket));
                     listener.state = State::Armed;
                     listener.has_looked = is_stopping;
                 }

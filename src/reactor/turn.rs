@@ -67,8 +67,10 @@ pub struct ReactorOptions {
 /// What a reactor works with.
 #[derive(Debug)]
 pub struct ReactorParts {
-    /// Listening sockets of its own, which it closes.
+    /// Listening sockets, which it closes.
     pub listeners: Vec<Socket>,
+    /// Whether other reactors accept on the same sockets, by descriptors of their own.
+    pub are_listeners_shared: bool,
     /// Judges requests.
     pub service: Service,
     /// Its journal.
@@ -155,7 +157,7 @@ impl<D: Driver> Reactor<D> {
                 is_draining: false,
             },
             table: Table::new(options.connections_max + REFUSED_AT_ONCE_MAX),
-            listeners: Listeners::new(parts.listeners),
+            listeners: Listeners::new(parts.listeners, parts.are_listeners_shared),
             wheel: Wheel::new(ms(moment.now)),
             waiters: Waiters::default(),
             appender: parts.appender,

@@ -35,6 +35,9 @@ impl Token {
 pub enum Operation {
     /// Accept connections until cancelled or failed (multishot).
     Accept(Socket),
+    /// Accept one connection. For sockets that several rings listen on: the kernel wakes the one that has waited longest, and one that never
+    /// stops waiting would get them all.
+    AcceptOne(Socket),
     /// Receive into provided buffers until cancelled, failed or ended (multishot).
     Receive(Socket),
     /// Send `bytes[start..]`. Never two at once on a socket.
@@ -46,7 +49,7 @@ pub enum Operation {
         /// How much of it is already sent.
         start: usize,
     },
-    /// Stop the [`Operation::Accept`] of the same token.
+    /// Stop the [`Operation::Accept`] or [`Operation::AcceptOne`] of the same token.
     CancelAccept,
     /// Stop the [`Operation::Receive`] of the same token.
     CancelReceive,
@@ -70,7 +73,7 @@ pub enum How {
 /// The kernel's answers.
 #[derive(Debug)]
 pub enum Completion {
-    /// From [`Operation::Accept`].
+    /// From [`Operation::Accept`] or [`Operation::AcceptOne`].
     Accepted {
         /// The listener's token.
         token: Token,

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 /// The operations that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failing {
-    /// `Operation::Accept`.
+    /// `Operation::Accept` and `Operation::AcceptOne`.
     Accept,
     /// `Operation::Receive`.
     Receive,

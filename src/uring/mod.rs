@@ -24,11 +24,14 @@ mod support;
 
 #[allow(unsafe_code, reason = "shares memory with the kernel: the provided buffers")]
 mod buffers;
+#[allow(unsafe_code, reason = "takes descriptors that came with the start of the process")]
+mod passed;
 #[allow(unsafe_code, reason = "hands pointers to the kernel and takes descriptors from it")]
 mod ring;
 
 pub use driver::{Completion, Driver, How, Lease, Operation, Received, Socket, Token};
-pub use listener::listen;
+pub use listener::{NoListener, adopt_listener, listen};
+pub use passed::{PASSED_FIRST, take_passed};
 pub use process::{pin_thread, raise_descriptor_limit};
 pub use ring::{Ring, RingOptions};
 pub use support::UringError;

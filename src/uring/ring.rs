@@ -203,6 +203,14 @@ impl Driver for Ring {
                 token,
                 opcode::AcceptMulti::new(Fd(listener.0)).flags(libc::SOCK_CLOEXEC).build(),
             ),
+            Operation::AcceptOne(listener) => (
+                Kind::Accept,
+                token,
+                // Nobody asks for the address here, and a connection that needs it asks by itself.
+                opcode::Accept::new(Fd(listener.0), std::ptr::null_mut(), std::ptr::null_mut())
+                    .flags(libc::SOCK_CLOEXEC)
+                    .build(),
+            ),
             Operation::Receive(socket) => {
                 (Kind::Receive, token, opcode::RecvMulti::new(Fd(socket.0), self.buffers.group()).build())
             }
@@ -469,6 +477,45 @@ mod tests {
             });
         }
         assert_eq!((ring.on_loan(), ring.in_flight()), (0, 1), "only the accept is left");
+    }
+
+    #[test]
+    fn rings_that_share_a_listener_take_turns() {
+        let listener = super::super::listen("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let address =
+            TcpListener::from(listener.try_clone().expect("a descriptor")).local_addr().expect("bound");
+        let mut rings = [ring(), ring()];
+        let mut accepted = [0; 2];
+        let submit = |ring: &mut Ring| {
+            ring.submit(token(1), Operation::AcceptOne(Socket(listener.as_raw_fd())));
+            // Handed over now, so that it waits.
+            let mut none = Vec::new();
+            ring.turn(Duration::ZERO, &mut none).expect("a ring");
+            assert!(none.is_empty(), "{none:?}");
+        };
+        rings.iter_mut().for_each(submit);
+        for _ in 0..6 {
+            let _peer = TcpStream::connect(address).expect("loopback");
+            let deadline = std::time::Instant::now() + Duration::from_secs(10);
+            'accepted: loop {
+                assert!(std::time::Instant::now() < deadline, "nobody accepts");
+                for (index, ring) in rings.iter_mut().enumerate() {
+                    let mut completions = Vec::new();
+                    ring.turn(Duration::ZERO, &mut completions).expect("a ring");
+                    match completions.pop() {
+                        Some(Completion::Accepted { result: Ok(socket), more: false, .. }) => {
+                            super::close(socket.0);
+                            accepted[index] += 1;
+                            submit(ring);
+                            break 'accepted;
+                        }
+                        None => {}
+                        other => panic!("not an accept: {other:?}"),
+                    }
+                }
+            }
+        }
+        assert_eq!(accepted, [3, 3]);
     }
 
     #[test]

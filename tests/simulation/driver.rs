@@ -378,7 +378,8 @@ impl Driver for SimDriver {
             self.wires.get_mut(&socket.0).expect("a socket that is open").reset = true;
         }
         match (operation, errno) {
-            (Operation::Accept(socket), errno) => {
+            // A single accept is one that always ends early, which any may.
+            (Operation::Accept(socket) | Operation::AcceptOne(socket), errno) => {
                 assert_eq!(socket, LISTENER);
                 assert!(self.accepting.is_none() && self.listener_open, "one accept at a time");
                 self.accepting = Some(token);

@@ -162,6 +162,7 @@ pub(crate) fn parts<D: Disk + Clone>(
     };
     let reactor = ReactorParts {
         listeners: vec![listener],
+        are_listeners_shared: false,
         service: Service::new(service, shared, health.clone(), metrics.clone()),
         appender,
         inlet,
