@@ -24,6 +24,7 @@ mod raygun;
 mod refusals;
 mod refused_by_broker;
 mod sdks;
+mod service_manager;
 mod stops;
 mod strictness;
 #[allow(dead_code, unused_imports, reason = "shared with the chaos tests, which need other parts of it")]

@@ -76,6 +76,28 @@ pub(crate) fn forebay(args: &[&str]) -> Command {
     command
 }
 
+/// The command of a node.
+fn serve(name: &str, listen: &str, url: Option<&str>, flags: &[&str]) -> Command {
+    let mut command = forebay(&[
+        "--log-format",
+        "json",
+        "serve",
+        "--listen",
+        listen,
+        "--admin-listen",
+        ANY,
+        "--exchange",
+        name,
+        "--queue",
+        name,
+    ]);
+    command.args(url.iter().flat_map(|url| ["--amqp-url", url]));
+    // Where a flag of the test may say otherwise.
+    command.env("FOREBAY_DRAIN_DELAY", "0ms");
+    command.args(flags).stdout(Stdio::null());
+    command
+}
+
 impl Node {
     /// A node on the shared broker that is ready to take events.
     pub(crate) fn start(flags: &[&str]) -> Self {
@@ -140,24 +162,24 @@ impl Node {
         flags: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
-        let mut command = forebay(&[
-            "--log-format",
-            "json",
-            "serve",
-            "--listen",
-            listen,
-            "--admin-listen",
-            ANY,
-            "--exchange",
-            &name,
-            "--queue",
-            &name,
-        ]);
-        command.args(url.iter().flat_map(|url| ["--amqp-url", url]));
-        // Where a flag of the test may say otherwise.
-        command.env("FOREBAY_DRAIN_DELAY", "0ms");
-        command.args(flags).envs(environment.iter().copied());
-        command.current_dir(folder.path()).stderr(Stdio::piped()).stdout(Stdio::null());
+        let mut command = serve(&name, listen, url, flags);
+        command.envs(environment.iter().copied());
+        Self::run(command, folder, Queue { url: url.unwrap_or_default().to_owned(), name })
+    }
+
+    /// A node without a broker in a folder, its command changed before it is run: by a service manager, say. It may never become ready.
+    pub(crate) fn changed(
+        folder: Arc<TempDir>,
+        flags: &[&str],
+        change: impl FnOnce(Command) -> Command,
+    ) -> Self {
+        let name = new_name();
+        let command = change(serve(&name, ANY, None, flags));
+        Self::run(command, folder, Queue { url: String::new(), name })
+    }
+
+    fn run(mut command: Command, folder: Arc<TempDir>, queue: Queue) -> Self {
+        command.current_dir(folder.path()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the node starts");
         let lines = Lines::default();
         let reader = BufReader::new(child.stderr.take().expect("piped"));
@@ -172,7 +194,6 @@ impl Node {
             lines.find("ready")
         });
         let address = |name: &str| ready[name].as_str().expect("an address").parse().expect("an address");
-        let queue = Queue { url: url.unwrap_or_default().to_owned(), name };
         Self {
             address: address("listen"),
             admin: address("admin"),
