@@ -82,7 +82,7 @@ fn event(c: &mut Criterion) {
                 (JsonChecker::default(), EventIds::default(), TurnBatch::default());
             let mut spoiled = body.clone();
             b.iter(|| {
-                batch.begin(usize::MAX);
+                batch.begin(usize::MAX, usize::MAX);
                 spoiled.copy_from_slice(&body);
                 let placed = batch.append(&Record {
                     kind: EventKind::Event,

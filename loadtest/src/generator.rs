@@ -335,8 +335,7 @@ fn count(answer: &Response<'_>, sent: Sent, now: Duration, outcome: &mut Outcome
     let tally = &mut outcome.tally;
     match (sent.kind, answer.status) {
         (Kind::Good(payload), 200..=299) => {
-            tally.accepted += 1;
-            tally.record(now.saturating_sub(sent.due));
+            tally.accept(now.saturating_sub(sent.due));
             if wants_ids {
                 let id = response::member(answer.body, "id").unwrap_or_default().to_owned();
                 outcome.ids.push((id, payload));
@@ -346,7 +345,7 @@ fn count(answer: &Response<'_>, sent: Sent, now: Duration, outcome: &mut Outcome
         (kind, status) => {
             tally.count(status, response::member(answer.body, "code").unwrap_or_default());
             match kind {
-                Kind::Good(_) => tally.refused += 1,
+                Kind::Good(_) => tally.refuse(now.saturating_sub(sent.due)),
                 Kind::Bad => tally.bad_refused += 1,
             }
         }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::options::RunOptions;
 use crate::tally::Tally;
 
-/// Latencies of accepted requests, microseconds.
+/// Latencies of good requests, microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Latency {
     mean: f64,
@@ -18,6 +19,27 @@ struct Latency {
     p99: u64,
     p999: u64,
     max: u64,
+}
+
+impl Latency {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile);
+        Self {
+            mean: histogram.mean(),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max(),
+        }
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mean, p50, p90, p99, p999, max } = self;
+        write!(f, "mean {mean:.0}  p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999}  max {max}")
+    }
 }
 
 /// The report, as `--json` writes it.
@@ -35,13 +57,15 @@ pub(crate) struct Report {
     reconnects: u64,
     /// Answers other than 2xx, by status and code.
     refusals: BTreeMap<String, u64>,
+    /// Of those that were accepted.
     latency_us: Latency,
+    /// Of those that were refused.
+    refusal_latency_us: Latency,
 }
 
 impl Report {
     pub(crate) fn new(tally: &Tally, taken: Duration) -> Self {
         let answers = tally.accepted + tally.refused + tally.bad_accepted + tally.bad_refused;
-        let at = |quantile| tally.latency_us.value_at_quantile(quantile);
         let refusals = tally.answers.iter().map(|((status, code), count)| {
             let name = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
             (name, *count)
@@ -58,14 +82,8 @@ impl Report {
             unanswered: tally.unanswered,
             reconnects: tally.reconnects,
             refusals: refusals.collect(),
-            latency_us: Latency {
-                mean: tally.latency_us.mean(),
-                p50: at(0.5),
-                p90: at(0.9),
-                p99: at(0.99),
-                p999: at(0.999),
-                max: tally.latency_us.max(),
-            },
+            latency_us: Latency::of(&tally.latency_us),
+            refusal_latency_us: Latency::of(&tally.refusal_latency_us),
         }
     }
 
@@ -82,7 +100,6 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Latency { mean, p50, p90, p99, p999, max } = self.latency_us;
         writeln!(f, "answers      {} in {:.2} s, {:.0}/s", self.answers, self.seconds, self.rate)?;
         writeln!(f, "accepted     {}", self.accepted)?;
         writeln!(f, "refused      {} good, {} bad as they should be", self.refused, self.bad_refused)?;
@@ -93,6 +110,10 @@ impl fmt::Display for Report {
         for (name, count) in &self.refusals {
             writeln!(f, "  {name:40} {count}")?;
         }
-        writeln!(f, "latency, µs  mean {mean:.0}  p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999}  max {max}")
+        writeln!(f, "latency, µs  {}", self.latency_us)?;
+        if self.refused > 0 {
+            writeln!(f, "  of refusals {}", self.refusal_latency_us)?;
+        }
+        Ok(())
     }
 }

@@ -26,8 +26,10 @@ pub(crate) struct Tally {
     pub(crate) unanswered: u64,
     /// Connections that had to be opened again.
     pub(crate) reconnects: u64,
-    /// From the moment a request left (or should have left) to its answer, microseconds.
+    /// From the moment a good request left (or should have left) to its 2xx, microseconds.
     pub(crate) latency_us: Histogram<u64>,
+    /// The same for good requests that got another answer.
+    pub(crate) refusal_latency_us: Histogram<u64>,
 }
 
 impl Default for Tally {
@@ -40,15 +42,23 @@ impl Default for Tally {
             bad_refused: 0,
             unanswered: 0,
             reconnects: 0,
-            latency_us: Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("constant bounds"),
+            latency_us: histogram(),
+            refusal_latency_us: histogram(),
         }
     }
 }
 
 impl Tally {
-    pub(crate) fn record(&mut self, latency: Duration) {
-        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.latency_us.saturating_record(us.max(1));
+    /// A good request got its 2xx.
+    pub(crate) fn accept(&mut self, latency: Duration) {
+        self.accepted += 1;
+        record(&mut self.latency_us, latency);
+    }
+
+    /// A good request got another answer.
+    pub(crate) fn refuse(&mut self, latency: Duration) {
+        self.refused += 1;
+        record(&mut self.refusal_latency_us, latency);
     }
 
     /// Counts an answer; 202s, the many, are counted by [`Self::accepted`] and [`Self::bad_accepted`] alone until the end.
@@ -67,7 +77,17 @@ impl Tally {
         self.unanswered += other.unanswered;
         self.reconnects += other.reconnects;
         self.latency_us.add(&other.latency_us).expect("the same bounds");
+        self.refusal_latency_us.add(&other.refusal_latency_us).expect("the same bounds");
     }
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("constant bounds")
+}
+
+fn record(histogram: &mut Histogram<u64>, latency: Duration) {
+    let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+    histogram.saturating_record(us.max(1));
 }
 
 /// What the progress bar shows of one thread.

@@ -139,7 +139,7 @@ impl Service {
         if bytes > self.options.record_bytes_max {
             return Err(Code::TooLarge);
         }
-        if !batch.fits(bytes) {
+        if !self.fits(batch, ticket.app, bytes) {
             return Err(self.no_room());
         }
         let placed = batch.append(&record);

@@ -158,7 +158,7 @@ impl Service {
             // An app that may send nothing now need not send its body.
             limit.look(1, moment.now)?;
         }
-        if !batch.fits(RECORD_HEAD_BYTES + declared) {
+        if !self.fits(batch, app, RECORD_HEAD_BYTES + declared) {
             return Err(self.no_room().into());
         }
         let ticket = Ticket {

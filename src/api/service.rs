@@ -1,5 +1,6 @@
 //! One reactor's view of the API, and what it gives back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,9 @@ use super::response::{Response, problem};
 use super::second_looks::SecondLooks;
 use crate::auth::{AppId, Credentials, Exhausted, SharedCredentials, TokenCache};
 use crate::config::AckLevel;
-use crate::event::{EventIds, JsonChecker, RECORD_BYTES_EXTRA_MAX};
+use crate::event::{EventIds, JsonChecker, RECORD_BYTES_EXTRA_MAX, TurnBatch};
 use crate::http::Violation;
-use crate::telemetry::{AppTally, CoreMetrics, Health, retry_after};
+use crate::telemetry::{AppTally, CoreMetrics, Health, SharedShares, Shares, retry_after};
 
 /// The clocks, as the driver read them for this turn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +37,8 @@ pub struct ServiceOptions {
     pub batch_body_bytes_max: usize,
     /// Largest sum of records of one request: more could never be taken over.
     pub record_bytes_max: usize,
+    /// How many of these the node has: each gives out its part of what an app may take.
+    pub reactors: u64,
     /// The level that releases a 202, unless the request asks for a stronger one.
     pub ack: AckLevel,
     /// Whether there is a broker that could confirm.
@@ -136,6 +139,11 @@ pub struct Service {
     is_journal_failing: bool,
     shared: Arc<SharedCredentials>,
     version: u64,
+    shared_shares: Arc<SharedShares>,
+    shares_version: u64,
+    /// What each app may take, while room is scarce, and what it has taken since that was found out.
+    shares: Option<Arc<Shares>>,
+    taken: HashMap<AppId, u64>,
     metrics: Arc<CoreMetrics>,
     apps: AppTally,
     /// Whose request is being judged, as far as that is known.
@@ -147,6 +155,7 @@ impl Service {
     pub fn new(
         options: ServiceOptions,
         shared: Arc<SharedCredentials>,
+        shared_shares: Arc<SharedShares>,
         health: Arc<Health>,
         metrics: Arc<CoreMetrics>,
     ) -> Self {
@@ -155,6 +164,10 @@ impl Service {
             // The version first: a snapshot that is newer than its version is only loaded once more.
             version: shared.version(),
             credentials: shared.newest(),
+            shares_version: shared_shares.version(),
+            shares: shared_shares.newest(),
+            shared_shares,
+            taken: HashMap::new(),
             tokens: TokenCache::default(),
             health,
             ids: EventIds::default(),
@@ -170,7 +183,7 @@ impl Service {
         }
     }
 
-    /// Once a turn: takes the newest credentials, if they have changed.
+    /// Once a turn: takes what is new of credentials and of who has to make room.
     pub fn refresh(&mut self) {
         let version = self.shared.version();
         if version != self.version {
@@ -178,6 +191,21 @@ impl Service {
             self.credentials = self.shared.newest();
             self.tokens.clear();
         }
+        let version = self.shared_shares.version();
+        if version != self.shares_version {
+            self.shares_version = version;
+            self.shares = self.shared_shares.newest();
+            self.taken.clear();
+        }
+    }
+
+    /// Whether `bytes` of an app's records still have room in this turn.
+    pub(super) fn fits(&self, batch: &TurnBatch, app: AppId, bytes: usize) -> bool {
+        let is_crowding = self.shares.as_ref().is_some_and(|shares| {
+            let taken = self.taken.get(&app).copied().unwrap_or(0);
+            taken * self.options.reactors >= shares.left(app.0)
+        });
+        batch.fits(bytes, is_crowding)
     }
 
     /// Once a turn: whether it is for want of a working disk that there is no room.
@@ -316,6 +344,9 @@ impl Service {
     pub fn count_accepted(&mut self, app: AppId, events: u32) {
         self.metrics.accepted.add(events.into());
         self.apps.of(app.0).accepted.add(events.into());
+        if self.shares.is_some() {
+            *self.taken.entry(app).or_default() += u64::from(events);
+        }
     }
 
     pub(super) fn count_rejected(&mut self, code: Code, events: u64) {

@@ -19,6 +19,8 @@ pub struct TurnBatch {
     records: BytesMut,
     events: u32,
     room_bytes: usize,
+    /// The same for apps that have to make room for others.
+    crowd_room_bytes: usize,
     /// Bytes of the last turn that had events: this one is likely to need as much.
     before_bytes: usize,
     /// Turns without events since then.
@@ -44,18 +46,20 @@ pub struct Mark {
 }
 
 impl TurnBatch {
-    /// Begins a turn in which at most `room_bytes` of records can be taken over.
-    pub fn begin(&mut self, room_bytes: usize) {
+    /// Begins a turn in which at most `room_bytes` of records can be taken over, and no more of a crowd's than `crowd_room_bytes`.
+    pub fn begin(&mut self, room_bytes: usize, crowd_room_bytes: usize) {
         assert!(self.events == 0, "the batch of the turn before was taken");
         self.room_bytes = room_bytes;
+        self.crowd_room_bytes = crowd_room_bytes.min(room_bytes);
         if self.quiet_turns >= QUIET_TURNS {
             self.give_back(PIECES_GIVEN_BACK);
         }
     }
 
-    /// Whether records of `bytes` still have room.
-    pub fn fits(&self, bytes: usize) -> bool {
-        self.records.len() + bytes <= self.room_bytes
+    /// Whether records of `bytes` still have room; less of it if they are a crowd's.
+    pub fn fits(&self, bytes: usize, is_crowding: bool) -> bool {
+        let room_bytes = if is_crowding { self.crowd_room_bytes } else { self.room_bytes };
+        self.records.len() + bytes <= room_bytes
     }
 
     /// Number of events so far.
@@ -163,7 +167,7 @@ mod tests {
     #[test]
     fn what_is_taken_back_leaves_no_trace() {
         let mut batch = TurnBatch::default();
-        batch.begin(1000);
+        batch.begin(1000, 1000);
         batch.append(&record(b"{\"a\":1}"));
         let mark = batch.mark();
         let placed = batch.append(&record(b"broken"));
@@ -182,11 +186,12 @@ mod tests {
     #[test]
     fn room_is_what_the_turn_began_with_less_what_was_taken() {
         let mut batch = TurnBatch::default();
-        batch.begin(100);
+        batch.begin(100, 40);
         let bytes = record(b"{}").encoded_bytes();
-        assert!(batch.fits(100) && !batch.fits(101));
+        assert!(batch.fits(100, false) && !batch.fits(101, false));
+        assert!(batch.fits(40, true) && !batch.fits(41, true));
         batch.append(&record(b"{}"));
-        assert!(batch.fits(100 - bytes) && !batch.fits(101 - bytes));
+        assert!(batch.fits(100 - bytes, false) && !batch.fits(101 - bytes, false));
     }
 
     #[test]
@@ -194,7 +199,7 @@ mod tests {
         let mut batch = TurnBatch::default();
         let mut taken = Vec::new();
         for _ in 0..100 {
-            batch.begin(usize::MAX);
+            batch.begin(usize::MAX, usize::MAX);
             batch.append(&record(b"{}"));
             taken.push(batch.take().1);
         }
@@ -211,7 +216,7 @@ mod tests {
         let mut batch = TurnBatch::default();
         let payload = vec![b' '; PIECE_BYTES / 3];
         let mut turn = || {
-            batch.begin(usize::MAX);
+            batch.begin(usize::MAX, usize::MAX);
             batch.append(&record(&payload));
             (batch.take().1, batch.full.len())
         };
@@ -226,7 +231,7 @@ mod tests {
         drop(burst);
         assert!(batch.full.len() > 10);
         for _ in 0..=QUIET_TURNS {
-            batch.begin(usize::MAX);
+            batch.begin(usize::MAX, usize::MAX);
             assert_eq!(batch.take().0, 0);
         }
         assert!(batch.full.is_empty(), "turns without events give all back");
@@ -237,7 +242,7 @@ mod tests {
         let mut batch = TurnBatch::default();
         let payload = vec![b' '; PIECE_BYTES / 3];
         let mut turn = || {
-            batch.begin(usize::MAX);
+            batch.begin(usize::MAX, usize::MAX);
             batch.append(&record(&payload));
             (batch.take().1, batch.full.len())
         };
@@ -250,7 +255,7 @@ mod tests {
     #[test]
     fn a_turn_that_outgrows_its_piece_takes_its_records_along() {
         let mut batch = TurnBatch::default();
-        batch.begin(usize::MAX);
+        batch.begin(usize::MAX, usize::MAX);
         let (small, large) = (vec![b'1'; PIECE_BYTES / 2], vec![b'2'; 2 * PIECE_BYTES]);
         let placed = [&small, &small, &large].map(|payload| batch.append(&record(payload)));
         assert_eq!(placed.map(|placed| batch.payload(placed).len()), [&small, &small, &large].map(Vec::len));

@@ -215,7 +215,7 @@ mod tests {
 
     fn push(inlet: &mut Inlet, payloads: &[(&str, bool)]) {
         let mut batch = TurnBatch::default();
-        batch.begin(usize::MAX);
+        batch.begin(usize::MAX, usize::MAX);
         for (payload, lenient) in payloads {
             batch.append(&Record {
                 kind: EventKind::Event,

@@ -166,6 +166,15 @@ impl Appender {
         unsynced.min(self.options.room_behind(position))
     }
 
+    /// The same, with a segment left over for others.
+    pub fn room_beside_reserve(&self) -> usize {
+        match (self.spares.len(), &self.active) {
+            (0, _) | (1, None) => 0,
+            (1, Some(active)) => self.room().min(self.options.room_behind(active.position)),
+            _ => self.room(),
+        }
+    }
+
     /// Whether it is because of the disk if there is no room.
     pub fn is_failing(&self) -> bool {
         self.is_resting() || self.log.trouble() == Trouble::Failed

@@ -37,7 +37,9 @@ use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
 use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
 use crate::reactor::{Pool, ReactorParts, Sources};
 use crate::supervisor::{Supervisor, SupervisorError};
-use crate::telemetry::{Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health};
+use crate::telemetry::{
+    Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health, SharedShares,
+};
 use crate::uring::UringError;
 use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
 use listeners::Listeners;
@@ -196,6 +198,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     let mut reactors = Vec::new();
     let (pool, worker) = Pool::new();
     spawn_pool(&worker, cpus.len().div_ceil(REACTORS_PER_WORKER))?;
+    let shares = Arc::<SharedShares>::default();
     let connections = Arc::new(AtomicUsize::new(0));
     let by_address = Arc::new(Sources::new(options.limits.max_connections_per_address));
     for (core, metrics) in metrics.iter().enumerate() {
@@ -210,8 +213,9 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         logs.push(marks);
         node_threads.doorbells.push(doorbell.clone());
         let service = Service::new(
-            service_options(options, record_bytes_max(segment_bytes)),
+            service_options(options, record_bytes_max(segment_bytes), cpus.len()),
             credentials.clone(),
+            shares.clone(),
             health.clone(),
             metrics.clone(),
         );
@@ -271,6 +275,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         operator: operator.clone(),
         notifier: supervisor.notifier,
         watchdog: supervisor.watchdog,
+        shares,
     };
     let watched = Watched { credentials, files, tls: tls_files.zip(tls) };
     // The reactors have their own descriptors of what was passed: when they close them, nobody of this process listens any more.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,11 +21,13 @@ use crate::auth::{CredentialsFiles, FileError, SharedCredentials};
 use crate::config::ServeOptions;
 use crate::handoff::Doorbell;
 use crate::supervisor::{News, Notifier};
-use crate::telemetry::{Health, Phase};
+use crate::telemetry::{Health, Phase, SharedShares, Shares};
 use crate::wire::Tls;
 
 /// How often the credentials are looked at: a change is seen well within a second.
 const CREDENTIALS_INTERVAL: Duration = Duration::from_millis(200);
+/// How often it is looked who holds how much of a journal that is nearly full.
+const SHARES_INTERVAL: Duration = Duration::from_millis(200);
 /// How long reactors may take to cut their connections once time is up.
 const CUT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the journal's last words may take to reach a slow disk.
@@ -42,6 +45,8 @@ pub(super) struct Desk<'a> {
     pub(super) notifier: Option<Notifier>,
     /// How long it waits for a sign of life.
     pub(super) watchdog: Option<Duration>,
+    /// What each app may take while room is scarce.
+    pub(super) shares: Arc<SharedShares>,
 }
 
 /// What is taken anew when its files change.
@@ -57,7 +62,7 @@ pub(super) async fn operate(
     watched: Watched,
     mut threads: Threads,
 ) -> Result<bool, NodeError> {
-    let Desk { options, node, listen, admin, operator, notifier, watchdog } = desk;
+    let Desk { options, node, listen, admin, operator, notifier, watchdog, shares } = desk;
     let signal_error = |error| NodeError::System { what: "listening to signals", error };
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(signal_error)?,
@@ -67,6 +72,8 @@ pub(super) async fn operate(
     let admin = tokio::spawn(admin::serve(listener, operator.clone()));
     let Watched { credentials, files, tls } = watched;
     let watch = tokio::spawn(watch_credentials(files, credentials));
+    let journal_bytes_max = options.journal.journal_max as u64;
+    let sharing = tokio::spawn(watch_shares(operator.clone(), shares, journal_bytes_max));
     let watch_tls = tls.map(|(files, tls)| tokio::spawn(files.watch(tls)));
     operator.health.enter(Phase::Serving);
     threads.ring();
@@ -100,6 +107,7 @@ pub(super) async fn operate(
     // No 202 is given behind the ledger's back.
     let stopped = stopped | cut(&operator.health, &mut threads).await;
     watch.abort();
+    sharing.abort();
     watch_tls.inspect(JoinHandle::abort);
     admin.abort();
     if let Some(reports) = reports {
@@ -202,6 +210,16 @@ impl Threads {
             }
             None => unreachable!("each thread says that it ends"),
         }
+    }
+}
+
+/// Finds out what each app may take, while there is little room.
+async fn watch_shares(operator: Arc<Operator>, shares: Arc<SharedShares>, journal_bytes_max: u64) {
+    let mut interval = tokio::time::interval(SHARES_INTERVAL);
+    loop {
+        interval.tick().await;
+        let is_scarce = operator.journal.bytes.load(Ordering::Relaxed) >= journal_bytes_max / 8 * 7;
+        shares.replace(is_scarce.then(|| Shares::of(&operator.books.balance().apps)));
     }
 }
 

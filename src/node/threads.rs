@@ -80,8 +80,13 @@ pub(super) fn spawn_forwarder(
     spawned.map(drop).map_err(|error| NodeError::System { what: "starting the forwarder's thread", error })
 }
 
-pub(super) fn service_options(options: &ServeOptions, record_bytes_max: usize) -> ServiceOptions {
+pub(super) fn service_options(
+    options: &ServeOptions,
+    record_bytes_max: usize,
+    reactors: usize,
+) -> ServiceOptions {
     ServiceOptions {
+        reactors: reactors as u64,
         body_bytes_max: options.limits.max_body,
         batch_body_bytes_max: options.limits.max_batch_body,
         record_bytes_max,

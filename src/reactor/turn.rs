@@ -215,7 +215,7 @@ impl<D: Driver> Reactor<D> {
         self.pen.advance(self.desk.moment.wall.as_secs());
         self.desk.service.refresh();
         self.mend();
-        self.desk.batch.begin(self.room());
+        self.desk.batch.begin(self.room(), self.crowd_room());
 
         let mut resumable = std::mem::take(&mut self.resumable);
         for slot in resumable.drain(..) {
@@ -271,6 +271,11 @@ impl<D: Driver> Reactor<D> {
         // At `queued`, the queue is enough.
         let queue = if self.options.ack == AckLevel::Queued { self.inlet.room() } else { 0 };
         self.appender.room().max(queue)
+    }
+
+    /// The same for apps that have to make room for others.
+    fn crowd_room(&self) -> usize {
+        self.appender.room_beside_reserve()
     }
 
     /// How long the next turn may wait for a completion.

@@ -7,6 +7,7 @@ mod books;
 mod counters;
 mod health;
 mod prometheus;
+mod shares;
 
 pub use books::{AppBalance, Balance, Books, Earlier};
 pub use counters::{
@@ -17,3 +18,4 @@ pub use health::{
     Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,
 };
 pub use prometheus::{Scrape, render};
+pub use shares::{SharedShares, Shares};

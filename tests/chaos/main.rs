@@ -2,13 +2,14 @@
 //!
 //! `cargo test` runs a short form of each; `make chaos` (`scripts/chaos`) the long one, whose sizes come through the environment:
 //! `CHAOS_MINUTES` and `CHAOS_SEED` (`schedule.rs`), `KILLS` (`kills.rs`), `BACKLOG_SECONDS` and `BACKLOG_RATE` (`backlog.rs`), `RESTART_MIB`
-//! (`restart.rs`). Times and rates are judged in the long one alone: it has a machine for itself and the binaries that people run.
+//! (`restart.rs`), `OVERLOAD_SECONDS` (`overload.rs`). Times and rates are judged in the long one alone: it has a machine for itself and the binaries that people run.
 
 mod backlog;
 mod dice;
 mod disk;
 mod faults;
 mod kills;
+mod overload;
 mod restart;
 mod schedule;
 mod stage;
@@ -16,6 +17,7 @@ mod stall;
 #[path = "../end_to_end/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the end-to-end tests, which need other parts of it")]
 mod support;
+mod throttle;
 
 /// A number from the environment.
 fn number(name: &str, default: u64) -> u64 {

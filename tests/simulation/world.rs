@@ -147,6 +147,7 @@ pub(crate) fn parts<D: Disk + Clone>(
         linger: Duration::ZERO,
     };
     let service = ServiceOptions {
+        reactors: 1,
         body_bytes_max: 64 << 10,
         batch_body_bytes_max: 128 << 10,
         record_bytes_max: appending.room_behind(forebay::journal::format::HEADER_BYTES),
@@ -163,7 +164,7 @@ pub(crate) fn parts<D: Disk + Clone>(
     let reactor = ReactorParts {
         listeners: vec![listener],
         are_listeners_shared: false,
-        service: Service::new(service, shared, health.clone(), metrics.clone()),
+        service: Service::new(service, shared, Arc::default(), health.clone(), metrics.clone()),
         appender,
         inlet,
         doorbell,

@@ -128,6 +128,12 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Lets everybody else go first.
+    pub(crate) fn step_back(&self) {
+        rustix::process::setpriority_process(Some(Pid::from_child(&self.child)), 19)
+            .expect("a child of ours");
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_some()
     }
