@@ -52,6 +52,11 @@ impl Examination {
         Self { ticket, body: body.to_vec(), found, body_bytes_max, looks, moment }
     }
 
+    /// What it takes at most, bytes.
+    pub fn bytes_max(&self) -> usize {
+        self.body.len() + self.ticket.coding.map_or(0, |_| self.ticket.bytes_max)
+    }
+
     /// Decodes, splits and checks the body. Takes long: about 8 ns a byte at worst.
     pub fn run(&mut self, examiner: &mut Examiner) {
         self.found = self.examine(examiner);

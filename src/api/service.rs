@@ -250,17 +250,28 @@ impl Service {
         self.refuse_last(code.into(), ticket, moment)
     }
 
-    /// Refuses what came of a request, of which `ticket` is known if its head was complete, and ends the connection.
+    /// The answer to a request whose body there is no memory for.
+    pub fn no_memory(&mut self, ticket: Ticket, moment: Moment) -> Response {
+        let detail = "The node holds as much for its clients as it may.";
+        self.refuse_taken(Refusal { detail, ..Code::Overloaded.into() }, Some(ticket), moment)
+    }
+
+    /// Refuses what came of a request, and ends the connection.
     fn refuse_last(&mut self, refusal: Refusal, ticket: Option<Ticket>, moment: Moment) -> Response {
+        self.refuse_taken(Refusal { close: true, ..refusal }, ticket, moment)
+    }
+
+    /// Refuses a request, of which `ticket` is known if its head was complete.
+    fn refuse_taken(&mut self, refusal: Refusal, ticket: Option<Ticket>, moment: Moment) -> Response {
         let purpose = ticket.as_ref().map(|ticket| ticket.purpose);
         self.judged = ticket.as_ref().map(|ticket| ticket.app);
         let echo = ticket.map(|ticket| ticket.echo).unwrap_or_default();
         if let Some(Purpose::Grant { .. }) = purpose {
             let mut response = self.refuse_grant(OauthError::of(refusal.code), &echo, moment);
-            response.close = true;
+            response.close = refusal.close;
             return response;
         }
-        self.refuse(Refusal { close: true, ..refusal }, &echo, moment)
+        self.refuse(refusal, &echo, moment)
     }
 
     /// The answer to a connection beyond the cap: that of the node, or of each address.

@@ -87,6 +87,9 @@ pub struct LimitOptions {
     /// Bytes in the queues between reactors and forwarder that the broker has not confirmed, all cores together.
     #[arg(long, env = "FOREBAY_QUEUE_MAX", value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
     pub queue_max: usize,
+    /// What the node may hold in memory for clients and for the queue; past it new bodies get 503. [default: half of the machine or its cgroup]
+    #[arg(long, env = "FOREBAY_MEMORY_MAX", value_name = "SIZE", value_parser = parse_size)]
+    pub memory_max: Option<usize>,
     /// From the first byte of a head to its last.
     #[arg(long, env = "FOREBAY_HEAD_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub head_timeout: Duration,

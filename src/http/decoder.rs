@@ -91,6 +91,15 @@ impl Decoder {
         if matches!(self.state, State::Told) { 0 } else { self.assembly.len() }
     }
 
+    /// Bytes kept, and those that are known to come: all of a body whose length was declared.
+    pub fn reserved_bytes(&self) -> usize {
+        let to_come = match self.state {
+            State::Length { left, keep: true } => usize::try_from(left).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        self.assembled_bytes().saturating_add(to_come)
+    }
+
     /// After [`Step::Head`]: the body is wanted. A body of declared length comes as declared (judge that with the head); a chunked
     /// one may come to `bytes_max`.
     pub fn take_body(&mut self, bytes_max: usize) {

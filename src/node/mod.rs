@@ -35,7 +35,7 @@ use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
 use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
 use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
-use crate::reactor::{Pool, ReactorParts, Sources};
+use crate::reactor::{MemoryCap, Pool, ReactorParts, Sources};
 use crate::supervisor::{Supervisor, SupervisorError};
 use crate::telemetry::{
     Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health, SharedShares,
@@ -45,8 +45,8 @@ use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
 use listeners::Listeners;
 use operate::{Desk, Threads, Watched, operate};
 use plan::{
-    allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, kept_node_id, queue_share,
-    reactor_cpus,
+    allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, held_bytes_max, kept_node_id,
+    queue_share, reactor_cpus,
 };
 use threads::{
     forwarder_options, reactor_options, service_options, spawn_forwarder, spawn_pool, spawn_reactor,
@@ -139,6 +139,7 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     let cpus = reactor_cpus(options, &allowed_cpus())?;
     check_forwarder_cpus(options, &allowed_cpus())?;
     queue_share(options, cpus.len())?;
+    held_bytes_max(options, cpus.len())?;
     segment_bytes(options, cpus.len())?;
     check_journal(&options.journal.folder.journal_dir)?;
     if let Some(mut files) = TlsFiles::of(options) {
@@ -164,6 +165,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     check_forwarder_cpus(options, &allowed_cpus())?;
     let share = queue_share(options, cpus.len())?;
     let segment_bytes = segment_bytes(options, cpus.len())?;
+    let held_bytes_max = held_bytes_max(options, cpus.len())?;
     let connections_max = connections_max(options)?;
     let (files, credentials) = load_credentials(options)?;
     let handshakes = Arc::<HandshakeMetrics>::default();
@@ -196,6 +198,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     let mut sources: Vec<Source> = journal.left.iter().cloned().map(Source::left).collect();
     let mut logs = Vec::new();
     let mut reactors = Vec::new();
+    let memory = MemoryCap { bytes_max: held_bytes_max, cores: metrics.clone().into() };
     let (pool, worker) = Pool::new();
     spawn_pool(&worker, cpus.len().div_ceil(REACTORS_PER_WORKER))?;
     let shares = Arc::<SharedShares>::default();
@@ -233,6 +236,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
             balancers: options.wire.proxy_protocol_from.clone().into(),
             tls: tls.clone(),
             pool: pool.clone(),
+            memory: memory.clone(),
         });
     }
     let ledger = journal.ledger.clone();

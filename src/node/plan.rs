@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use rustix::system::sysinfo;
 use rustix::thread::{CpuSet, sched_getaffinity};
 use tracing::warn;
 
@@ -73,6 +74,35 @@ pub(super) fn queue_share(options: &ServeOptions, reactors: usize) -> Result<usi
         });
     }
     Ok(share)
+}
+
+/// What clients may make the node hold: --memory-max without what the queue may take. Below that, not even one batch of every reactor would fit.
+pub(super) fn held_bytes_max(options: &ServeOptions, reactors: usize) -> Result<usize, ConfigError> {
+    let limits = &options.limits;
+    let least = limits.queue_max + reactors * 2 * limits.max_batch_body;
+    let memory = limits.memory_max.unwrap_or_else(|| half_of_memory().max(least));
+    if memory < least {
+        return Err(ConfigError::Flag {
+            flag: "memory-max",
+            value: memory.to_string(),
+            problem: format!(
+                "--queue-max and a batch being decoded in each of {reactors} reactors take {least} bytes: give at least that, or lower --queue-max or --max-batch-body"
+            ),
+        });
+    }
+    Ok(memory - limits.queue_max)
+}
+
+/// Half of the memory that this process may have: of the machine, or of its cgroup (version 2) if that is less.
+fn half_of_memory() -> usize {
+    let machine = sysinfo();
+    let machine = usize::try_from(machine.totalram * u64::from(machine.mem_unit)).unwrap_or(usize::MAX);
+    // The innermost cgroup that says something: `max` is no number. Its parents may say less, which no container does.
+    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| {
+        let path = text.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
+        fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.max")).ok()?.trim().parse::<usize>().ok()
+    });
+    group.map_or(machine, |group| group.min(machine)) / 2
 }
 
 /// How many connections the descriptors are enough for.

@@ -61,6 +61,16 @@ enum Slot {
 }
 
 impl Slot {
+    /// What its body holds; a 202 for one event holds nothing of its own.
+    fn held_bytes(&self) -> u32 {
+        let bytes = match self {
+            Self::Response(response, _) => response.body.len(),
+            Self::Accepted { accepted: Accepted { body: AcceptedBody::Batch(body), .. }, .. } => body.len(),
+            Self::Accepted { .. } | Self::Continue => 0,
+        };
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
     fn is_ready(&self) -> bool {
         !matches!(self, Self::Accepted { granted: false, .. })
     }
@@ -73,11 +83,18 @@ impl Slot {
 pub(super) struct Answers {
     slots: VecDeque<Slot>,
     first: u32,
+    /// What their bodies hold.
+    bytes: u32,
 }
 
 impl Answers {
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// What their bodies hold.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes as usize
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -105,6 +122,7 @@ impl Answers {
         if self.slots.capacity() == 0 {
             self.slots = spares.take();
         }
+        self.bytes = self.bytes.saturating_add(slot.held_bytes());
         self.slots.push_back(slot);
         self.first.wrapping_add(u32::try_from(self.slots.len() - 1).expect("a handful"))
     }
@@ -120,11 +138,14 @@ impl Answers {
     /// Replaces the 202 with this number by what `refuse` makes of it.
     pub(super) fn refuse(&mut self, number: u32, refuse: impl FnOnce(&Accepted) -> Response) {
         let slot = self.slot(number);
+        let before = slot.held_bytes();
         // Taken out for a moment: the response is made of what the 202 would have said.
         let Slot::Accepted { accepted, shape, .. } = std::mem::replace(slot, Slot::Continue) else {
             panic!("a waiter's answer is a 202")
         };
         *slot = Slot::Response(Box::new(refuse(&accepted)), shape);
+        let after = slot.held_bytes();
+        self.bytes = self.bytes.saturating_sub(before).saturating_add(after);
     }
 
     fn slot(&mut self, number: u32) -> &mut Slot {
@@ -144,6 +165,7 @@ impl Answers {
         while out.len() < SEND_BYTES_TARGET && !is_last && self.is_ready() {
             let slot = self.slots.pop_front().expect("just looked at");
             self.first = self.first.wrapping_add(1);
+            self.bytes = self.bytes.saturating_sub(slot.held_bytes());
             match slot {
                 Slot::Continue => out.extend_from_slice(CONTINUE),
                 Slot::Response(response, shape) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::{Answers, Shape, SpareRings};
+use super::memory::Memory;
 use super::pool::{Errands, Work};
 use super::sources::{Entered, Seat, Sources};
 use crate::api::{Accepted, AppId, Examination, Judgement, Moment, Outcome, Response, Service, Ticket};
@@ -67,6 +68,8 @@ pub(super) struct Desk {
     pub(super) sources: Arc<Sources>,
     /// Work that is done elsewhere.
     pub(super) errands: Errands,
+    /// What clients make this reactor hold.
+    pub(super) memory: Memory,
     /// Memory for what TLS held.
     pub(super) plain: Vec<u8>,
     /// Every answer ends its connection now.
@@ -132,6 +135,11 @@ pub(super) struct Connection {
     is_skipping: bool,
     /// A body is being examined elsewhere; no further request is looked at.
     examined: Option<Shape>,
+    /// What that takes at most.
+    examined_bytes: u32,
+    /// What is counted as held for this connection: what waits to be sent, and all else.
+    output_bytes: u32,
+    held_bytes: u32,
 }
 
 impl Connection {
@@ -161,6 +169,9 @@ impl Connection {
             pending: None,
             is_skipping: false,
             examined: None,
+            examined_bytes: 0,
+            output_bytes: 0,
+            held_bytes: 0,
         }
     }
 
@@ -315,6 +326,39 @@ impl Connection {
         }
     }
 
+    /// So many bytes wait to be sent.
+    pub(super) fn hold_output(&mut self, bytes: usize, desk: &mut Desk) {
+        desk.memory.change(self.output_bytes as usize, bytes);
+        self.output_bytes = u32::try_from(bytes).expect("a piece and an answer");
+    }
+
+    /// Counts what is held now. A body that has grown beyond what there is room for is refused.
+    pub(super) fn settle_memory(&mut self, desk: &mut Desk) {
+        let held = self.holds();
+        let before = self.held_bytes as usize;
+        let is_in_body = self.life == Life::Open && self.phase() == Phase::Body && !self.is_skipping;
+        if held > before && is_in_body && !desk.memory.has_room(held - before) {
+            let ticket = self.forget_request().expect("a body has its ticket");
+            let response = desk.service.no_memory(ticket, desk.moment);
+            self.answer(response, Shape::last(false), desk);
+        }
+        let held = self.holds();
+        desk.memory.change(before, held);
+        self.held_bytes = u32::try_from(held).expect("bounded by the largest body");
+    }
+
+    /// Nothing is held any more.
+    pub(super) fn release_memory(&mut self, desk: &mut Desk) {
+        desk.memory.change((self.held_bytes + self.output_bytes) as usize, 0);
+        (self.held_bytes, self.output_bytes) = (0, 0);
+    }
+
+    fn holds(&self) -> usize {
+        let wire = self.wire.as_ref().map_or(0, |wire| wire.held_bytes());
+        let request = self.decoder.reserved_bytes() + self.stalled.len() + self.examined_bytes as usize;
+        request + self.answers.held_bytes() + wire
+    }
+
     /// When a deadline is due.
     pub(super) fn next_ms(&self) -> u64 {
         self.deadline_ms.min(self.send_deadline_ms)
@@ -343,7 +387,9 @@ impl Connection {
             && self.examined.is_none()
             && (self.is_skipping || !self.answers.is_full())
         {
+            let ahead = input.len() - used;
             let (more, step) = self.decoder.step(&mut input[used..], desk.limits);
+            let here = ahead - more;
             used += more;
             steps += 1;
             let body_bytes_max = match step {
@@ -352,11 +398,18 @@ impl Connection {
                     heads += 1;
                     let shape = Shape::of(&head);
                     match desk.service.judge(&head, &desk.batch, desk.moment) {
+                        // What is here already takes no more memory.
+                        Judgement::Take { ticket, .. } if !desk.memory.has_room(to_come(head.body, here)) => {
+                            self.is_skipping = true;
+                            let response = desk.service.no_memory(ticket, desk.moment);
+                            self.answer(response, shape, desk);
+                            Err(desk.service.skip_bytes_max())
+                        }
                         Judgement::Take { ticket, bytes_max } => {
                             // RFC 9110 section 10.1.1: not needed when the body is coming already.
                             let is_expected =
                                 matches!(head.body, BodyLength::Chunked | BodyLength::Length(1..));
-                            if head.expects_continue && is_expected && used == input.len() {
+                            if head.expects_continue && is_expected && here == 0 {
                                 self.answers.push_continue(&mut desk.spares);
                             }
                             pending = Some(Pending { ticket, shape });
@@ -406,6 +459,7 @@ impl Connection {
             Outcome::Answer(response) => self.answer(response, shape, desk),
             Outcome::Later(examination) => {
                 self.examined = Some(shape);
+                self.examined_bytes = u32::try_from(examination.bytes_max()).unwrap_or(u32::MAX);
                 desk.errands.send(self.token(), Work::Examine(examination));
             }
         }
@@ -414,6 +468,7 @@ impl Connection {
     /// A body was examined: its request goes on, and those behind it may.
     pub(super) fn handle_examined(&mut self, examination: Examination, desk: &mut Desk) {
         let shape = self.examined.take().expect("it waits for its body");
+        self.examined_bytes = 0;
         // One that was cut has nobody to be answered.
         if self.life == Life::Open {
             let outcome = desk.service.conclude(examination, &mut desk.batch, desk.moment);
@@ -495,6 +550,16 @@ impl Connection {
     fn forget_request(&mut self) -> Option<Ticket> {
         self.decoder = Decoder::default();
         self.pending.take().map(|pending| pending.ticket)
+    }
+}
+
+/// How much memory the rest of a body will take, of which `here` bytes have come.
+fn to_come(body: BodyLength, here: usize) -> usize {
+    match body {
+        BodyLength::Length(bytes) if bytes > here as u64 => usize::try_from(bytes).unwrap_or(usize::MAX),
+        BodyLength::Length(_) | BodyLength::None => 0,
+        // Nobody knows; it is looked at as it grows.
+        BodyLength::Chunked => 1,
     }
 }
 

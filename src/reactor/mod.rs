@@ -18,6 +18,7 @@
 mod answers;
 mod connection;
 mod listeners;
+mod memory;
 mod pool;
 mod sources;
 mod table;
@@ -26,6 +27,7 @@ mod turn;
 mod waiters;
 
 pub use answers::ANSWERS_MAX;
+pub use memory::MemoryCap;
 pub use pool::{Pool, Worker};
 pub use sources::Sources;
 pub use turn::{Reactor, ReactorOptions, ReactorParts, Turned};

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use super::answers::{Pen, SpareRings};
 use super::connection::{Connection, Desk, Life, Phase, Timeouts};
 use super::listeners::Listeners;
+use super::memory::{Memory, MemoryCap};
 use super::pool::{Errands, Pool};
 use super::sources::Sources;
 use super::table::Table;
@@ -93,6 +94,8 @@ pub struct ReactorParts {
     pub tls: Option<Arc<Tls>>,
     /// Does what takes long.
     pub pool: Pool,
+    /// What clients may make the node hold.
+    pub memory: MemoryCap,
 }
 
 /// Whether there will be another turn.
@@ -153,6 +156,7 @@ impl<D: Driver> Reactor<D> {
                 timeouts,
                 sources: parts.sources,
                 errands: Errands::new(parts.pool, parts.doorbell.clone()),
+                memory: Memory::new(parts.memory, parts.metrics.clone()),
                 plain: Vec::new(),
                 is_draining: false,
             },
@@ -214,6 +218,7 @@ impl<D: Driver> Reactor<D> {
         self.desk.moment = Moment { now: self.driver.now(), wall: self.driver.wall() };
         self.pen.advance(self.desk.moment.wall.as_secs());
         self.desk.service.refresh();
+        self.desk.memory.begin_turn();
         self.mend();
         self.desk.batch.begin(self.room(), self.crowd_room());
 

@@ -169,6 +169,8 @@ pub struct CoreMetrics {
     pub refusing_since_ms: Gauge,
     /// When there last was no room, likewise.
     pub refused_last_ms: Gauge,
+    /// What clients make this core hold, bytes.
+    pub held_bytes: Gauge,
     /// 1 while the journal's disk fails.
     pub journal_failing: Gauge,
 }

@@ -67,6 +67,12 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.single("forebay_journal_bytes", "gauge", "Bytes of the journal's segments.", scrape.journal_bytes);
     page.single("forebay_connections", "gauge", "Open connections.", sum(|core| core.connections.value()));
 
+    page.single(
+        "forebay_held_bytes",
+        "gauge",
+        "Memory held for clients: bodies, answers, TLS; --memory-max bounds it.",
+        sum(|core| core.held_bytes.value()),
+    );
     page.family("forebay_tls_handshakes_total", "counter", "TLS handshakes, by what became of them.");
     let HandshakeMetrics { full, resumed, failed, refused } = scrape.handshakes;
     for (outcome, count) in [("full", full), ("resumed", resumed), ("failed", failed), ("refused", refused)] {

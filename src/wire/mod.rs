@@ -16,6 +16,9 @@ pub use tls::{Tls, TlsFilesError};
 /// The first byte of a TLS connection: a handshake record (RFC 8446 section 5.1).
 const HANDSHAKE_RECORD: u8 = 22;
 
+/// What a session takes besides the bytes that it keeps, about.
+const SESSION_BYTES: usize = 4 << 10;
+
 /// What has to come before HTTP, and what goes around it, on one connection.
 #[derive(Debug)]
 pub struct Wire {
@@ -136,6 +139,15 @@ impl Wire {
     /// Whether bytes are plain HTTP, in both directions.
     pub fn is_plain(&self) -> bool {
         self.header.is_none() && matches!(self.tls, State::Plain)
+    }
+
+    /// What it takes, about: a TLS session has keys and states besides its bytes.
+    pub fn held_bytes(&self) -> usize {
+        match &self.tls {
+            State::Plain | State::Awaited(_) => 0,
+            State::Session(session) => SESSION_BYTES + session.held_bytes(),
+            State::Away(kept) => SESSION_BYTES + kept.len(),
+        }
     }
 
     /// Bytes that wait for a session that is away.

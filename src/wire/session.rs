@@ -70,6 +70,10 @@ impl Session {
         !self.outgoing.is_empty()
     }
 
+    pub(super) fn held_bytes(&self) -> usize {
+        self.incoming.len() + self.outgoing.len()
+    }
+
     /// Keeps bytes for [`Self::shake`].
     pub(super) fn keep(&mut self, input: &[u8]) {
         self.incoming.extend_from_slice(input);

@@ -91,3 +91,45 @@ fn a_batch_that_only_lacks_a_second_look_may_come_again() {
     assert_eq!(http.event(&token, "{}").status, 202, "an event that needs no second look");
     node.queue.take(accepted + 1);
 }
+
+#[test]
+fn past_the_memory_cap_new_bodies_are_refused_and_connections_stay() {
+    // 1 MiB is the queue's: 5 MiB are left.
+    let flags = ["--reactors", "1", "--queue-max", "1MiB", "--memory-max", "6MiB"];
+    let node = Node::alone(&flags);
+    let app = node.app("demo");
+    let token = node.token(&app);
+    let body = format!(r#"{{"pad":"{}"}}"#, "x".repeat(200_000));
+    let head = |length: &str| {
+        format!("POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\n{length}\r\n\r\n")
+    };
+    let whole = head(&format!("Content-Length: {}", body.len()));
+    let mut idle = node.http();
+    assert_eq!(idle.event(&token, "{}").status, 202);
+    // A body counts as what it says that it will be, from its first byte on.
+    let mut slow: Vec<Http> = (0..26).map(|_| node.http()).collect();
+    for http in &mut slow {
+        http.send(&[whole.as_bytes(), &body.as_bytes()[..10]].concat());
+    }
+    await_true("they are held", || node.metric("forebay_held_bytes") > 5_200_000);
+    let mut refused = node.http();
+    refused.send(whole.as_bytes());
+    let answer = refused.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"));
+    assert!(answer.field("Retry-After").is_some());
+    // What takes no memory is served, on connections of before too.
+    assert_eq!(idle.event(&token, "{}").status, 202);
+    assert_eq!(idle.get("/livez").status, 200);
+    // A body of unknown length is refused when it has grown too far.
+    let mut growing = node.http();
+    growing.send(head("Transfer-Encoding: chunked").as_bytes());
+    growing.send(format!("{:x}\r\n{}", body.len(), &body[..150_000]).as_bytes());
+    assert_eq!(growing.answer().status, 503);
+    for http in &mut slow {
+        http.send(&body.as_bytes()[10..]);
+        assert_eq!(http.answer().status, 202);
+    }
+    await_true("there is room again", || node.http().event(&token, &body).status == 202);
+    drop((slow, idle, refused, growing));
+    await_true("nothing is held", || node.metric("forebay_held_bytes") == 0);
+}

@@ -18,7 +18,7 @@ use forebay::journal::{
     Appender, AppenderOptions, CoreId, CoreLog, Disk, Keeper, KeeperOptions, Ledger, Log, LogId, Offset,
     ReadRequest, find_left, read_checkpoint, survey, trim_left,
 };
-use forebay::reactor::{Pool, Reactor, ReactorOptions, ReactorParts, Sources, Turned};
+use forebay::reactor::{MemoryCap, Pool, Reactor, ReactorOptions, ReactorParts, Sources, Turned};
 use forebay::telemetry::{Books, CoreMetrics, Earlier, ForwarderMetrics, Health, Phase};
 use forebay::uring::{Driver, Socket};
 use uuid::Uuid;
@@ -175,6 +175,7 @@ pub(crate) fn parts<D: Disk + Clone>(
         balancers: Arc::default(),
         tls: None,
         pool: Pool::on_the_spot(),
+        memory: MemoryCap { bytes_max: usize::MAX, cores: Arc::default() },
     };
     let options = ReactorOptions {
         head_bytes_max: 16 << 10,

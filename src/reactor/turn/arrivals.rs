@@ -29,7 +29,10 @@ impl<D: Driver> Reactor<D> {
                 self.handle_sent(token, result, bytes, start)?;
             }
             Completion::Closed { token } => {
-                if !self.listeners.handle_closed(token) && self.table.find(token).is_some() {
+                if !self.listeners.handle_closed(token)
+                    && let Some(connection) = self.table.find(token)
+                {
+                    connection.release_memory(&mut self.desk);
                     self.table.remove(token.slot);
                     self.connections.fetch_sub(1, Ordering::Relaxed);
                     self.listeners.handle_room();
@@ -153,6 +156,7 @@ impl<D: Driver> Reactor<D> {
             return Ok(());
         }
         connection.end_send(&self.desk);
+        connection.hold_output(0, &mut self.desk);
         keep_buffer(&mut self.buffers, bytes);
         touch(&mut self.touched, connection);
         Ok(())

@@ -169,6 +169,7 @@ impl<D: Driver> Reactor<D> {
         let connection = self.table.at(slot);
         connection.is_listed = false;
         let token = Token { slot, generation: connection.generation };
+        connection.settle_memory(&mut self.desk);
         if connection.life == Life::Open
             && connection.has_ended
             && connection.stalled.is_empty()
@@ -196,6 +197,7 @@ impl<D: Driver> Reactor<D> {
                 keep_buffer(&mut self.buffers, std::mem::replace(&mut bytes, sealed));
             }
             connection.begin_send(self.desk.moment.now + self.options.idle_timeout);
+            connection.hold_output(bytes.len(), &mut self.desk);
             self.driver.submit(token, Operation::Send { socket: connection.socket, bytes, start: 0 });
         }
         if connection.life == Life::Flushing && !connection.is_sending && connection.answers.is_empty() {
