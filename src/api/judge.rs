@@ -1,10 +1,12 @@
 //! The first look: everything that can be said when the head is complete, before a byte of the body is kept.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use uuid::Uuid;
 
+use super::client::client_address;
 use super::code::Code;
 use super::echo::Echo;
 use super::oauth::{self, OauthError};
@@ -12,7 +14,7 @@ use super::probes::Probe;
 use super::response::Response;
 use super::route::{Route, Wanted, is_raygun};
 use super::service::{Moment, Refusal, Service};
-use crate::auth::{App, AppId, Credentials, Limit, TokenError};
+use crate::auth::{App, AppId, Credentials, Exhausted, Limit, TokenError};
 use crate::config::AckLevel;
 use crate::event::{EventKind, RECORD_HEAD_BYTES, Traceparent, TurnBatch};
 use crate::http::{ACCEPTED_CODINGS, BodyLength, Coding, Head};
@@ -69,20 +71,57 @@ pub(super) enum Purpose {
 
 impl Service {
     /// Judges a complete head. `batch` is the turn's: what has no room is refused before it is read.
-    pub fn judge(&mut self, head: &Head<'_>, batch: &TurnBatch, moment: Moment) -> Judgement {
+    pub fn judge(
+        &mut self,
+        head: &Head<'_>,
+        connection: Option<IpAddr>,
+        batch: &TurnBatch,
+        moment: Moment,
+    ) -> Judgement {
         self.judged = None;
         let echo = Echo::of(head, is_raygun(head));
         let judged = Route::of(head).and_then(|(route, wanted)| match (wanted, route) {
             (Wanted::Options, _) | (Wanted::Use, Route::Whole) => Ok(self.tell_options(route, &echo, head)),
             (Wanted::Use, Route::Probe(probe)) => Ok(self.judge_probe(probe, &echo, head, moment)),
-            (Wanted::Use, Route::Token) => Ok(self.judge_grant(&echo, head, moment)),
+            (Wanted::Use, Route::Token) => Ok(self.judge_grant(&echo, head, connection, moment)),
             (Wanted::Use, Route::One(kind)) => self.judge_ingest(kind, false, &echo, head, batch, moment),
             (Wanted::Use, Route::Many(kind)) => self.judge_ingest(kind, true, &echo, head, batch, moment),
         });
+        let judged = judged.map_err(|refusal| self.count_wrong(refusal, head, connection, moment));
         judged.unwrap_or_else(|refusal| {
             let close = refusal.close || !self.can_skip(head);
             Judgement::Answer(self.refuse(Refusal { close, ..refusal }, &echo, moment))
         })
+    }
+
+    /// A wrong key counts against its address, which may have to wait.
+    fn count_wrong(
+        &self,
+        refusal: Refusal,
+        head: &Head<'_>,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Refusal {
+        if refusal.code != Code::BadApiKey {
+            return refusal;
+        }
+        match self.note_stranger(head, connection, moment) {
+            Ok(()) => refusal,
+            Err(Exhausted { wait, .. }) => {
+                let detail = "Too many wrong keys or secrets came from this address: wait.";
+                Refusal { detail, wait: Some(wait), close: true, ..Code::RateLimited.into() }
+            }
+        }
+    }
+
+    fn note_stranger(
+        &self,
+        head: &Head<'_>,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Result<(), Exhausted> {
+        let address = client_address(connection, head.forwarded_for, &self.proxies);
+        self.strangers.note(address, moment.now)
     }
 
     fn tell_options(&self, route: Route, echo: &Echo, head: &Head<'_>) -> Judgement {
@@ -219,7 +258,13 @@ impl Service {
         Ok(Sender::of(app, &self.credentials, head))
     }
 
-    fn judge_grant(&mut self, echo: &Echo, head: &Head<'_>, moment: Moment) -> Judgement {
+    fn judge_grant(
+        &mut self,
+        echo: &Echo,
+        head: &Head<'_>,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Judgement {
         let client = match head.body {
             BodyLength::Length(bytes) if bytes > oauth::FORM_BYTES_MAX as u64 => Err(OauthError::TooLarge),
             BodyLength::None => Err(OauthError::InvalidRequest),
@@ -246,6 +291,13 @@ impl Service {
                 Judgement::Take { ticket, bytes_max: oauth::FORM_BYTES_MAX }
             }
             Err(error) => {
+                // Nothing offered is nothing wrong.
+                let is_wrong = error == OauthError::InvalidClient && head.authorization.is_some();
+                let noted = if is_wrong { self.note_stranger(head, connection, moment) } else { Ok(()) };
+                let error = noted.map_or_else(
+                    |Exhausted { wait, .. }| OauthError::TooManyWrong { wait: wait.as_secs() + 1 },
+                    |()| error,
+                );
                 let mut response = self.refuse_grant(error, echo, moment);
                 response.close = !self.can_skip(head);
                 Judgement::Answer(response)

@@ -8,6 +8,7 @@
 //!
 //! What it does not know: sockets, connections, clocks, the queue. Room is a number and time an argument.
 
+mod client;
 mod code;
 mod echo;
 mod examine;
@@ -20,7 +21,7 @@ mod route;
 mod second_looks;
 mod service;
 
-pub use crate::auth::AppId;
+pub use crate::auth::{AppId, source};
 pub use code::Code;
 pub use echo::Echo;
 pub use examine::{Examination, Examiner};

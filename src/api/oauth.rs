@@ -30,6 +30,13 @@ pub(super) enum OauthError {
     TooLarge,
     /// The form did not come in time.
     TimedOut,
+    /// The node is overloaded.
+    Unavailable,
+    /// Key or secret are wrong, as many before from the same address were.
+    TooManyWrong {
+        /// When the next one will be looked at, seconds.
+        wait: u64,
+    },
 }
 
 impl OauthError {
@@ -38,6 +45,7 @@ impl OauthError {
         match code {
             Code::TooLarge => Self::TooLarge,
             Code::BodyTimeout => Self::TimedOut,
+            Code::Overloaded => Self::Unavailable,
             _ => Self::InvalidRequest,
         }
     }
@@ -61,6 +69,11 @@ impl OauthError {
             }
             Self::TooLarge => (413, "invalid_request", "The form is too large."),
             Self::TimedOut => (408, "invalid_request", "The form did not come in time."),
+            // RFC 6749 section 4.1.2.1 has the name for it.
+            Self::Unavailable => (503, "temporarily_unavailable", "The node is overloaded: come back later."),
+            Self::TooManyWrong { .. } => {
+                (429, "invalid_client", "Too many wrong keys or secrets came from this address: wait.")
+            }
         };
         let body = format!(
             r#"{{"error":"{error}","error_description":"{description}","request_id":{}}}"#,
@@ -71,6 +84,8 @@ impl OauthError {
             Self::InvalidClient => {
                 response.with("WWW-Authenticate", r#"Basic realm="forebay", charset="UTF-8""#)
             }
+            Self::Unavailable => response.with("Retry-After", "1"),
+            Self::TooManyWrong { wait } => response.with("Retry-After", wait.max(1).to_string()),
             _ => response,
         }
     }

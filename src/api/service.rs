@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::code::Code;
@@ -13,7 +14,7 @@ use super::judge::{Purpose, Ticket};
 use super::oauth::OauthError;
 use super::response::{Response, problem};
 use super::second_looks::SecondLooks;
-use crate::auth::{AppId, Credentials, Exhausted, SharedCredentials, TokenCache};
+use crate::auth::{AppId, Credentials, Exhausted, SharedCredentials, Strangers, TokenCache};
 use crate::config::AckLevel;
 use crate::event::{EventIds, JsonChecker, RECORD_BYTES_EXTRA_MAX, TurnBatch};
 use crate::http::Violation;
@@ -102,18 +103,20 @@ pub(super) struct Refusal {
     pub(super) field: Option<(&'static str, &'static str)>,
     /// What is left of the app's rate, if that is why.
     pub(super) exhausted: Option<Exhausted>,
+    /// When to come back at the earliest, if that is known.
+    pub(super) wait: Option<Duration>,
     pub(super) close: bool,
 }
 
 impl From<Code> for Refusal {
     fn from(code: Code) -> Self {
-        Self { code, detail: code.advice(), field: None, exhausted: None, close: false }
+        Self { code, detail: code.advice(), field: None, exhausted: None, wait: None, close: false }
     }
 }
 
 impl From<Exhausted> for Refusal {
     fn from(exhausted: Exhausted) -> Self {
-        Self { exhausted: Some(exhausted), ..Code::RateLimited.into() }
+        Self { exhausted: Some(exhausted), wait: Some(exhausted.wait), ..Code::RateLimited.into() }
     }
 }
 
@@ -139,6 +142,10 @@ pub struct Service {
     is_journal_failing: bool,
     shared: Arc<SharedCredentials>,
     version: u64,
+    /// Who has sent wrong keys and secrets.
+    pub(super) strangers: Arc<Strangers>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub(super) proxies: Arc<[IpNet]>,
     shared_shares: Arc<SharedShares>,
     shares_version: u64,
     /// What each app may take, while room is scarce, and what it has taken since that was found out.
@@ -156,6 +163,8 @@ impl Service {
         options: ServiceOptions,
         shared: Arc<SharedCredentials>,
         shared_shares: Arc<SharedShares>,
+        strangers: Arc<Strangers>,
+        proxies: Arc<[IpNet]>,
         health: Arc<Health>,
         metrics: Arc<CoreMetrics>,
     ) -> Self {
@@ -167,6 +176,8 @@ impl Service {
             shares_version: shared_shares.version(),
             shares: shared_shares.newest(),
             shared_shares,
+            strangers,
+            proxies,
             taken: HashMap::new(),
             tokens: TokenCache::default(),
             health,
@@ -319,7 +330,7 @@ impl Service {
         moment: Moment,
         extensions: &str,
     ) -> Response {
-        let Refusal { code, detail, field, exhausted, close } = refusal;
+        let Refusal { code, detail, field, exhausted, wait, close } = refusal;
         if events > 0 {
             self.count_rejected(code, events);
         }
@@ -339,7 +350,7 @@ impl Service {
                 format!(r#"Bearer realm="forebay", error="invalid_token", error_description="{detail}""#),
             ),
             429 | 503 => {
-                let wait = exhausted.map_or(0, |exhausted| exhausted.wait.as_secs());
+                let wait = wait.map_or(0, |wait| wait.as_secs());
                 let response =
                     response.with("Retry-After", (wait + u64::from(retry_after(fresh))).to_string());
                 match exhausted {

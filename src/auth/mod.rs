@@ -15,6 +15,7 @@ mod keys;
 mod origin;
 mod rate;
 mod registry;
+mod strangers;
 mod token;
 
 pub use app::{ApiKey, App, AppId, PUBLIC_KEY_EVENTS_PER_SECOND, Secret};
@@ -25,4 +26,5 @@ pub use keys::{KeyRing, KeyRingError, SigningKey};
 pub use origin::is_origin;
 pub use rate::{EVENTS_PER_SECOND_MAX, Exhausted, Limit};
 pub use registry::{Registry, RegistryError};
+pub use strangers::{Strangers, source};
 pub use token::{AUDIENCE, Claims, TOKEN_BYTES_MAX, TokenError, mint, verify};

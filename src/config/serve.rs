@@ -116,6 +116,9 @@ pub struct WireOptions {
     /// A balancer's network: its connections have to begin with a PROXY header (version 1 or 2), which is believed. Repeatable.
     #[arg(long, env = "FOREBAY_PROXY_PROTOCOL_FROM", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
     pub proxy_protocol_from: Vec<IpNet>,
+    /// An HTTP proxy's network: its `X-Forwarded-For` is believed. Repeatable.
+    #[arg(long, env = "FOREBAY_FORWARDED_FOR_FROM", value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
+    pub forwarded_for_from: Vec<IpNet>,
     /// The certificate and the chain behind it, PEM: with it, TLS is spoken. A changed file is taken within a second.
     #[arg(long, env = "FOREBAY_TLS_CERT", value_name = "PATH", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,

@@ -13,6 +13,10 @@ const HEAD: &[u8] = b"HEAD ";
 
 /// What the bytes so far mean.
 #[derive(Debug, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a head is what most steps bring, and a box would be an allocation each"
+)]
 pub enum Step<'a> {
     /// All input was used (and kept, where it has to be); more is needed.
     More,

@@ -91,6 +91,8 @@ pub struct Head<'a> {
     pub traceparent: Option<&'a [u8]>,
     /// `X-ApiKey`.
     pub api_key: Option<&'a [u8]>,
+    /// The last `X-Forwarded-For`: it may be repeated, and a proxy adds to the end.
+    pub forwarded_for: Option<&'a [u8]>,
     /// `Origin`.
     pub origin: Option<&'a [u8]>,
     /// `Access-Control-Request-Headers`.
@@ -244,6 +246,7 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Violation> 
         request_id: fields.request_id,
         traceparent: fields.traceparent,
         api_key: fields.api_key,
+        forwarded_for: fields.forwarded_for,
         origin: fields.origin,
         request_headers: fields.request_headers,
     })
@@ -267,6 +270,7 @@ struct Fields<'a> {
     traceparent: Option<&'a [u8]>,
     api_key: Option<&'a [u8]>,
     origin: Option<&'a [u8]>,
+    forwarded_for: Option<&'a [u8]>,
     request_headers: Option<&'a [u8]>,
 }
 
@@ -296,6 +300,10 @@ impl<'a> Fields<'a> {
             12 if is("x-request-id") => (&mut self.request_id, "X-Request-Id is repeated"),
             13 if is("authorization") => (&mut self.authorization, "Authorization is repeated"),
             14 if is("content-length") => (&mut self.content_length, "Content-Length is repeated"),
+            15 if is("x-forwarded-for") => {
+                self.forwarded_for = Some(value);
+                return Ok(());
+            }
             16 if is("content-encoding") => (&mut self.content_encoding, "Content-Encoding is repeated"),
             16 if is("forebay-event-id") => (&mut self.event_id, "Forebay-Event-Id is repeated"),
             17 if is("transfer-encoding") => (&mut self.transfer_encoding, "Transfer-Encoding is repeated"),

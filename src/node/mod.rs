@@ -28,7 +28,8 @@ use tracing::{error, info, warn};
 use crate::admin::Operator;
 use crate::api::{Code, Service};
 use crate::auth::{
-    Credentials, CredentialsError, CredentialsFiles, FileError, SharedCredentials, create_signing_keys,
+    Credentials, CredentialsError, CredentialsFiles, FileError, SharedCredentials, Strangers,
+    create_signing_keys,
 };
 use crate::clock;
 use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
@@ -202,6 +203,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     let (pool, worker) = Pool::new();
     spawn_pool(&worker, cpus.len().div_ceil(REACTORS_PER_WORKER))?;
     let shares = Arc::<SharedShares>::default();
+    let strangers = Arc::<Strangers>::default();
     let connections = Arc::new(AtomicUsize::new(0));
     let by_address = Arc::new(Sources::new(options.limits.max_connections_per_address));
     for (core, metrics) in metrics.iter().enumerate() {
@@ -219,6 +221,8 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
             service_options(options, record_bytes_max(segment_bytes), cpus.len()),
             credentials.clone(),
             shares.clone(),
+            strangers.clone(),
+            options.wire.forwarded_for_from.clone().into(),
             health.clone(),
             metrics.clone(),
         );
@@ -280,6 +284,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         notifier: supervisor.notifier,
         watchdog: supervisor.watchdog,
         shares,
+        strangers,
     };
     let watched = Watched { credentials, files, tls: tls_files.zip(tls) };
     // The reactors have their own descriptors of what was passed: when they close them, nobody of this process listens any more.

@@ -17,7 +17,7 @@ use super::reports::{keep_telling, tell};
 use super::threads::Ended;
 use super::tls::TlsFiles;
 use crate::admin::{self, Operator};
-use crate::auth::{CredentialsFiles, FileError, SharedCredentials};
+use crate::auth::{CredentialsFiles, FileError, SharedCredentials, Strangers};
 use crate::config::ServeOptions;
 use crate::handoff::Doorbell;
 use crate::supervisor::{News, Notifier};
@@ -28,6 +28,8 @@ use crate::wire::Tls;
 const CREDENTIALS_INTERVAL: Duration = Duration::from_millis(200);
 /// How often it is looked who holds how much of a journal that is nearly full.
 const SHARES_INTERVAL: Duration = Duration::from_millis(200);
+/// How often it is said who sends wrong keys or secrets.
+const STRANGERS_INTERVAL: Duration = Duration::from_mins(1);
 /// How long reactors may take to cut their connections once time is up.
 const CUT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the journal's last words may take to reach a slow disk.
@@ -47,6 +49,8 @@ pub(super) struct Desk<'a> {
     pub(super) watchdog: Option<Duration>,
     /// What each app may take while room is scarce.
     pub(super) shares: Arc<SharedShares>,
+    /// Who has sent wrong keys and secrets.
+    pub(super) strangers: Arc<Strangers>,
 }
 
 /// What is taken anew when its files change.
@@ -62,7 +66,7 @@ pub(super) async fn operate(
     watched: Watched,
     mut threads: Threads,
 ) -> Result<bool, NodeError> {
-    let Desk { options, node, listen, admin, operator, notifier, watchdog, shares } = desk;
+    let Desk { options, node, listen, admin, operator, notifier, watchdog, shares, strangers } = desk;
     let signal_error = |error| NodeError::System { what: "listening to signals", error };
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(signal_error)?,
@@ -74,6 +78,7 @@ pub(super) async fn operate(
     let watch = tokio::spawn(watch_credentials(files, credentials));
     let journal_bytes_max = options.journal.journal_max as u64;
     let sharing = tokio::spawn(watch_shares(operator.clone(), shares, journal_bytes_max));
+    let telling = tokio::spawn(tell_strangers(strangers));
     let watch_tls = tls.map(|(files, tls)| tokio::spawn(files.watch(tls)));
     operator.health.enter(Phase::Serving);
     threads.ring();
@@ -108,6 +113,7 @@ pub(super) async fn operate(
     let stopped = stopped | cut(&operator.health, &mut threads).await;
     watch.abort();
     sharing.abort();
+    telling.abort();
     watch_tls.inspect(JoinHandle::abort);
     admin.abort();
     if let Some(reports) = reports {
@@ -220,6 +226,18 @@ async fn watch_shares(operator: Arc<Operator>, shares: Arc<SharedShares>, journa
         interval.tick().await;
         let is_scarce = operator.journal.bytes.load(Ordering::Relaxed) >= journal_bytes_max / 8 * 7;
         shares.replace(is_scarce.then(|| Shares::of(&operator.books.balance().apps)));
+    }
+}
+
+/// Says who sends wrong keys or secrets without end. Once a minute at most: he would else fill the log.
+async fn tell_strangers(strangers: Arc<Strangers>) {
+    let mut interval = tokio::time::interval(STRANGERS_INTERVAL);
+    loop {
+        interval.tick().await;
+        let news = strangers.take_news();
+        if let Some(address) = news.first() {
+            warn!(%address, addresses = news.len(), "too many wrong keys or secrets: told to wait");
+        }
     }
 }
 

@@ -397,7 +397,7 @@ impl Connection {
                 Step::Head(head) => {
                     heads += 1;
                     let shape = Shape::of(&head);
-                    match desk.service.judge(&head, &desk.batch, desk.moment) {
+                    match desk.service.judge(&head, self.address, &desk.batch, desk.moment) {
                         // What is here already takes no more memory.
                         Judgement::Take { ticket, .. } if !desk.memory.has_room(to_come(head.body, here)) => {
                             self.is_skipping = true;

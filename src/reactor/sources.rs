@@ -1,10 +1,12 @@
 //! How many connections each address has, over all reactors of a node.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+
+use crate::api::source;
 
 /// Connections of an address beyond its cap that are told so; past these they are closed without a word.
 const REFUSED_AT_ONCE_MAX: usize = 16;
@@ -65,14 +67,6 @@ impl Drop for Seat {
         if *count == 0 {
             taken.remove(&self.source);
         }
-    }
-}
-
-/// What counts as one: an IPv4 address, or the 64 bits of an IPv6 address that name its network, for a host can take any of the others.
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -64,3 +64,47 @@ fn the_rate_is_kept_over_all_connections_and_reactors() {
     assert!(refused > 0, "{accepted} in {elapsed} s, all that came");
     assert!(f64::from(accepted) > 0.9 * f64::from(RATE * SECONDS), "{accepted} in {elapsed} s");
 }
+
+/// Sends wrong ones until they are refused for their number; how many were not.
+fn wrong_until_limited(mut ask: impl FnMut() -> crate::support::Answer, usual: u16) -> usize {
+    for count in 0..1000 {
+        let answer = ask();
+        if answer.status == 429 {
+            assert!(answer.field("Retry-After").is_some());
+            return count;
+        }
+        assert_eq!(answer.status, usual, "{answer:?}");
+    }
+    panic!("wrong ones are limited some time");
+}
+
+#[test]
+fn wrong_keys_and_secrets_are_limited_by_address_and_right_ones_are_not() {
+    let node = Node::alone(&["--forwarded-for-from", "127.0.0.1"]);
+    let app = node.app_with("demo", &["--allow-api-key"]);
+    let from = |client: &str, path: &str, name: &str, value: &str| {
+        node.http().post(path, &[("X-Forwarded-For", client), (name, value)], b"{}")
+    };
+    let wrong_key = |client: &str| from(client, "/entries", "X-ApiKey", "wrong");
+    let limited = wrong_until_limited(|| wrong_key("192.0.2.1"), 403);
+    assert!((100..150).contains(&limited), "{limited}");
+    // Whoever has the right one is served from there all the same, and others are not touched.
+    assert_eq!(from("192.0.2.1", "/entries", "X-ApiKey", &app.api_key).status, 202);
+    assert_eq!(wrong_key("192.0.2.2").status, 403);
+    // Secrets count with them. What a client writes itself stands ahead of what its proxy adds.
+    let wrong_secret = || from("192.0.2.7, 192.0.2.1", "/oauth/token", "Authorization", "Basic YTpi");
+    let answer = wrong_until_limited(wrong_secret, 401);
+    assert!(answer < 50, "{answer}");
+    assert_eq!(app.ask_token(&mut node.http()).status, 200);
+    // From elsewhere the field is not believed: all of these are one address.
+    let node = Node::alone(&[]);
+    let mut number = 0;
+    let limited = wrong_until_limited(
+        || {
+            number += 1;
+            node.http().post("/entries", &[("X-Forwarded-For", &format!("192.0.2.{number}"))], b"{}")
+        },
+        403,
+    );
+    assert!((100..150).contains(&limited), "{limited}");
+}

@@ -164,7 +164,15 @@ pub(crate) fn parts<D: Disk + Clone>(
     let reactor = ReactorParts {
         listeners: vec![listener],
         are_listeners_shared: false,
-        service: Service::new(service, shared, Arc::default(), health.clone(), metrics.clone()),
+        service: Service::new(
+            service,
+            shared,
+            Arc::default(),
+            Arc::default(),
+            Arc::default(),
+            health.clone(),
+            metrics.clone(),
+        ),
         appender,
         inlet,
         doorbell,
