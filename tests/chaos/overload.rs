@@ -147,3 +147,27 @@ fn with_one_app_at_a_hundred_times_its_share_the_others_get_theirs() {
     eprintln!("the greedy app: {} of {} accepted", greedy["accepted"], greedy["answers"]);
     assert!(greedy["refused"].as_u64() > Some(0), "{greedy}");
 }
+
+#[test]
+fn with_the_cpu_as_the_limit_more_load_brings_no_less() {
+    let seconds = number("OVERLOAD_SECONDS", 5).min(5);
+    // Nothing else of these tests wants the CPUs meanwhile.
+    let _alone = Broker::chaos();
+    let node = Node::alone(&["--cpus", NODE_CPU, "--reactors", "1"]);
+    let app = node.app("cpu");
+    let load = Loadtest { node: &node, app: &app };
+    let duration = format!("{seconds}s");
+    // The smallest of events: with others the disk would be the limit, which has to take the journal's new segments.
+    let body = node.folder.path().join("body");
+    std::fs::write(&body, "{}").expect("a file");
+    let body = body.to_str().expect("a plain path");
+    let goodput = |flags: &[&str]| {
+        let report =
+            load.run(&[&["--payload", body, "--duration", &duration, "--cpus", LOAD_CPU], flags].concat());
+        report["accepted"].as_f64().expect("a count") / report["seconds"].as_f64().expect("a time")
+    };
+    let few = goodput(&["--connections", "500", "--pipeline", "16"]);
+    let many = goodput(&["--connections", "2000", "--pipeline", "16"]);
+    eprintln!("500 connections: {few:.0}/s accepted; 2000: {many:.0}/s, {:.2} of it", many / few);
+    assert!(many > GOODPUT_MIN * few || !is_speed_judged(), "{many} of {few}");
+}
