@@ -65,6 +65,8 @@ pub enum Code {
     RateLimited,
     /// The node has no room.
     Overloaded,
+    /// The node stops, and the request was not complete in time.
+    Draining,
     /// The journal's disk fails.
     JournalFailed,
     /// The event was accepted, but has not reached the level asked for in time.
@@ -73,7 +75,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their indices.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::MalformedRequest,
         Self::InvalidJson,
         Self::NotAnObject,
@@ -105,6 +107,7 @@ impl Code {
         Self::UnsupportedEncoding,
         Self::RateLimited,
         Self::Overloaded,
+        Self::Draining,
         Self::JournalFailed,
         Self::AckTimeout,
     ];
@@ -204,6 +207,9 @@ impl Code {
                 (415, "unsupported_encoding", "Content-Encoding is not one of Accept-Encoding.")
             }
             Self::RateLimited => (429, "rate_limited", "The app sends more than it may: slow down."),
+            Self::Draining => {
+                (503, "draining", "The node stops, and the request was not complete in time: try another.")
+            }
             Self::Overloaded => (503, "overloaded", "The node has no room for more events now: try again."),
             Self::JournalFailed => {
                 (503, "journal_failed", "The node cannot write events down now: try again, or another node.")

@@ -30,7 +30,7 @@ pub(super) enum OauthError {
     TooLarge,
     /// The form did not come in time.
     TimedOut,
-    /// The node is overloaded.
+    /// The node is overloaded, or stops.
     Unavailable,
     /// Key or secret are wrong, as many before from the same address were.
     TooManyWrong {
@@ -45,7 +45,7 @@ impl OauthError {
         match code {
             Code::TooLarge => Self::TooLarge,
             Code::BodyTimeout => Self::TimedOut,
-            Code::Overloaded => Self::Unavailable,
+            Code::Overloaded | Code::Draining => Self::Unavailable,
             _ => Self::InvalidRequest,
         }
     }
@@ -70,7 +70,9 @@ impl OauthError {
             Self::TooLarge => (413, "invalid_request", "The form is too large."),
             Self::TimedOut => (408, "invalid_request", "The form did not come in time."),
             // RFC 6749 section 4.1.2.1 has the name for it.
-            Self::Unavailable => (503, "temporarily_unavailable", "The node is overloaded: come back later."),
+            Self::Unavailable => {
+                (503, "temporarily_unavailable", "The node is overloaded, or stops: try again.")
+            }
             Self::TooManyWrong { .. } => {
                 (429, "invalid_client", "Too many wrong keys or secrets came from this address: wait.")
             }

@@ -261,6 +261,11 @@ impl Service {
         self.refuse_last(code.into(), ticket, moment)
     }
 
+    /// The answer to a request that was not complete when the node had to stop.
+    pub fn cut_off(&mut self, ticket: Ticket, moment: Moment) -> Response {
+        self.refuse_last(Code::Draining.into(), Some(ticket), moment)
+    }
+
     /// The answer to a request whose body there is no memory for.
     pub fn no_memory(&mut self, ticket: Ticket, moment: Moment) -> Response {
         let detail = "The node holds as much for its clients as it may.";

@@ -536,6 +536,18 @@ impl Connection {
         self.life = Life::Flushing;
     }
 
+    /// Time is up for this node. Says so to a request that is not complete, if nothing is on its way to the client; returns whether it did.
+    pub(super) fn handle_cut(&mut self, desk: &mut Desk) -> bool {
+        let is_in_body = self.life == Life::Open && self.phase() == Phase::Body && !self.is_skipping;
+        if !is_in_body || self.is_sending || !self.answers.is_empty() {
+            return false;
+        }
+        let ticket = self.forget_request().expect("a body has its ticket");
+        let response = desk.service.cut_off(ticket, desk.moment);
+        self.answer(response, Shape::last(false), desk);
+        true
+    }
+
     /// There are too many connections: says so, if that can be said yet, and ends.
     pub(super) fn refuse(&mut self, desk: &mut Desk, of_address: bool) {
         if self.wire.is_some() {

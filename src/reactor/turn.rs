@@ -35,6 +35,8 @@ use crate::wire::Tls;
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// While the node closes, how long a connection may idle that was accepted at the last moment.
 const CLOSING_IDLE: Duration = Duration::from_millis(500);
+/// While connections are cut, how long the last answers may take.
+const CUTTING_SEND: Duration = Duration::from_millis(500);
 /// Connections beyond the cap that are told so; past these they are closed without a word.
 const REFUSED_AT_ONCE_MAX: usize = 64;
 /// Send buffers that are kept for the next answers.
@@ -264,6 +266,11 @@ impl<D: Driver> Reactor<D> {
         self.phase >= telemetry::Phase::Closing && self.listeners.is_closed() && self.table.open() == 0
     }
 
+    /// How long a client may take to read an answer.
+    fn send_timeout(&self) -> Duration {
+        if self.phase == telemetry::Phase::Cutting { CUTTING_SEND } else { self.options.idle_timeout }
+    }
+
     /// Whether `address` is a balancer's, who has to say whose connection it passes on.
     fn is_balancer(&self, address: Option<IpAddr>) -> bool {
         address.is_some_and(|address| {
@@ -323,7 +330,9 @@ impl<D: Driver> Reactor<D> {
         if phase == telemetry::Phase::Cutting {
             self.listeners.cut();
             for connection in self.table.iter_mut() {
-                stop(&mut self.driver, connection);
+                if !connection.handle_cut(&mut self.desk) {
+                    stop(&mut self.driver, connection);
+                }
                 touch(&mut self.touched, connection);
             }
         }

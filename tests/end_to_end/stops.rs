@@ -98,3 +98,22 @@ fn a_second_signal_stops_at_once() {
     assert!(since.elapsed() < Duration::from_secs(5), "stopped after {:?}", since.elapsed());
     assert_eq!(stopped.code, Some(0), "nothing was at risk: {stopped:?}");
 }
+
+#[test]
+fn a_request_that_is_not_complete_when_time_is_up_is_told_so() {
+    let mut node = Node::alone(&["--drain-timeout", "500ms", "--body-timeout", "60s"]);
+    let app = node.app("demo");
+    let token = node.token(&app);
+    let mut slow = node.http();
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {token}\r\nContent-Length: 9\r\n\r\n{{"
+    );
+    slow.send(head.as_bytes());
+    await_true("it is there", || node.metric("forebay_held_bytes") > 0);
+    node.signal(Signal::TERM);
+    let answer = slow.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (503, "draining"));
+    assert!(answer.field("Retry-After").is_some());
+    assert!(slow.has_ended());
+    assert_eq!(node.wait().code, Some(0));
+}

@@ -244,7 +244,7 @@ impl Request {
             Expected::Accepted { .. } | Expected::Batch { .. } | Expected::Refused { status: 400 }
                 if answer.status == 503 =>
             {
-                let is_known = ["\"overloaded\"", "\"ack_timeout\"", "\"journal_failed\""]
+                let is_known = ["\"overloaded\"", "\"draining\"", "\"ack_timeout\"", "\"journal_failed\""]
                     .iter()
                     .any(|code| answer.body.contains(code));
                 assert!(is_known && answer.head.contains("Retry-After: "), "{answer:?}");

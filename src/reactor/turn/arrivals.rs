@@ -133,6 +133,7 @@ impl<D: Driver> Reactor<D> {
         bytes: Vec<u8>,
         start: usize,
     ) -> Result<(), Errno> {
+        let until = self.desk.moment.now + self.send_timeout();
         let Some(connection) = self.table.find(token) else {
             panic!("a slot is freed only after the last completion of its send");
         };
@@ -150,7 +151,7 @@ impl<D: Driver> Reactor<D> {
         };
         if start < bytes.len() && connection.life != Life::Joining {
             let operation = Operation::Send { socket: connection.socket, bytes, start };
-            connection.begin_send(self.desk.moment.now + self.options.idle_timeout);
+            connection.begin_send(until);
             self.driver.submit(token, operation);
             touch(&mut self.touched, connection);
             return Ok(());

@@ -16,6 +16,7 @@ use crate::journal::format::BatchHead;
 use crate::journal::{AppendError, SegmentWriter};
 use crate::reactor::connection::{Awaiting, Life};
 use crate::reactor::waiters::Waiter;
+use crate::telemetry::Phase;
 use crate::uring::{Driver, How, Operation, Token};
 
 /// How long a connection lingers for the sake of its last answer.
@@ -166,6 +167,7 @@ impl<D: Driver> Reactor<D> {
 
     /// Brings a connection to where it should be.
     pub(super) fn advance(&mut self, slot: u32) {
+        let send_until = self.desk.moment.now + self.send_timeout();
         let connection = self.table.at(slot);
         connection.is_listed = false;
         let token = Token { slot, generation: connection.generation };
@@ -196,12 +198,12 @@ impl<D: Driver> Reactor<D> {
                 wire.send(&bytes, is_last, &mut sealed);
                 keep_buffer(&mut self.buffers, std::mem::replace(&mut bytes, sealed));
             }
-            connection.begin_send(self.desk.moment.now + self.options.idle_timeout);
+            connection.begin_send(send_until);
             connection.hold_output(bytes.len(), &mut self.desk);
             self.driver.submit(token, Operation::Send { socket: connection.socket, bytes, start: 0 });
         }
         if connection.life == Life::Flushing && !connection.is_sending && connection.answers.is_empty() {
-            if connection.has_ended {
+            if connection.has_ended || self.phase == Phase::Cutting {
                 stop(&mut self.driver, connection);
             } else {
                 self.driver.shutdown(connection.socket, How::Write);
