@@ -141,10 +141,15 @@ fn with_one_app_at_a_hundred_times_its_share_the_others_get_theirs() {
             "a small app: {accepted:.3} of {little}/s accepted, p99 {} µs, {factor:.2} times its base",
             p99(&beside["latency_us"])
         );
-        assert!(accepted >= SMALL_ACCEPTED_MIN, "{beside}");
+        // A few seconds hold a few segments: one more or less is much.
+        let least = if is_speed_judged() { SMALL_ACCEPTED_MIN } else { SMALL_ACCEPTED_MIN / 2.0 };
+        assert!(accepted >= least, "{beside}");
         assert!(factor < SMALL_P99_FACTOR_MAX || !is_speed_judged(), "{base} {beside}");
     }
     eprintln!("the greedy app: {} of {} accepted", greedy["accepted"], greedy["answers"]);
+    let accepted =
+        greedy["accepted"].as_f64().expect("a count") / greedy["answers"].as_f64().expect("a count");
+    assert!(accepted < SMALL_ACCEPTED_MIN / 2.0, "it got what was left over: {greedy}");
     assert!(greedy["refused"].as_u64() > Some(0), "{greedy}");
 }
 
