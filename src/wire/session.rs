@@ -140,16 +140,18 @@ impl Session {
                     self.has_ended = true;
                     true
                 }
-                // Once more, for the alert that says why.
-                Err(_) if outcome.is_ok() => {
+                // Goes on for the alert that says why.
+                Err(_) => {
                     outcome = Err(TlsFailed);
                     true
                 }
                 // More has to come. Early data never does: anybody who has seen it could send it again, so it is not taken.
-                Ok(_) | Err(_) => false,
+                Ok(_) => false,
             };
             used += discard;
-            if !goes_on {
+            // A failure is met once: going on would find the same record again, and say so again.
+            let is_told = outcome.is_err() && !self.connection.wants_write();
+            if !goes_on || is_told {
                 return (used, outcome);
             }
         }
@@ -195,6 +197,38 @@ fn append(out: &mut Vec<u8>, mut room: usize, mut write: impl FnMut(&mut [u8]) -
                 out.truncate(start);
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn what_breaks_the_rules_is_told_so_once() {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = CertificateParams::default().self_signed(&key).expect("a certificate");
+        let (certificate, key) = (certificate.pem(), key.serialize_pem());
+        let tls = Tls::new(certificate.as_bytes(), key.as_bytes(), Arc::default());
+        let tls = Arc::new(tls.expect("a pair"));
+        for (records, reason) in [
+            // RFC 8446 section 5.1: longer than a record may be.
+            (&b"\x16\x03\x01\xff\xff"[..], 50),
+            // Section 5: of no type that there is.
+            (b"\x16\x03\x01\0\x01\x01\xff\x03\x01\0\x01\x01", 50),
+            // Section 4: application data before hands are shaken.
+            (b"\x17\x03\x03\0\x01\x01", 10),
+        ] {
+            let mut session = Session::begin(&tls).expect("a permit");
+            let (mut plain, mut sent) = (Vec::new(), Vec::new());
+            session.keep(records);
+            session.shake(&mut plain);
+            assert!(session.has_failed() && !session.is_shaking());
+            session.send(b"", true, &mut sent);
+            assert_eq!((plain, sent), (Vec::new(), vec![21, 3, 3, 0, 2, 2, reason]), "{records:?}");
         }
     }
 }
