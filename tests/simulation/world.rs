@@ -416,7 +416,8 @@ impl World {
         self.broker.step(&mut self.dispatch, now);
     }
 
-    fn stop(&mut self) {
+    /// The node stops; nothing is left behind.
+    pub(crate) fn stop(&mut self) {
         let last = if self.plan.cut_after.is_some() { Phase::Cutting } else { Phase::Closing };
         for phase in [Phase::Draining, last] {
             self.enter(phase);
