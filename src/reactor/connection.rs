@@ -1,19 +1,25 @@
 //! One connection: what its bytes mean and where it stands. It has no socket to speak of: the turn does what [`Connection`] needs.
 
+mod holding;
+mod stalled;
+mod unwrapping;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stalled::Stalled;
+
 use super::answers::{Answers, Shape, SpareRings};
 use super::memory::Memory;
 use super::pool::{Errands, Work};
-use super::sources::{Entered, Seat, Sources};
+use super::sources::{Seat, Sources};
 use crate::api::{Accepted, AppId, Examination, Judgement, Moment, Outcome, Response, Service, Ticket};
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
-use crate::http::{BodyLength, Decoder, HeadLimits, Step, Violation};
+use crate::http::{BodyLength, Decoder, HeadLimits, Step};
 use crate::uring::{Socket, Token};
-use crate::wire::{self, Session, Wire};
+use crate::wire::Wire;
 
 /// Bytes that may wait for answers to leave before nothing more is received; what was on its way is still kept.
 pub(super) const STALLED_BYTES_MAX: usize = 64 << 10;
@@ -224,72 +230,6 @@ impl Connection {
         }
     }
 
-    /// Takes what is around HTTP off the bytes.
-    fn unwrap(&mut self, mut input: &mut [u8], desk: &mut Desk) {
-        let mut wire = self.wire.take().expect("looked at before");
-        let mut plain = std::mem::take(&mut desk.plain);
-        while !input.is_empty() && self.life == Life::Open {
-            let (used, step) = wire.receive(input, &mut plain);
-            input = &mut input[used..];
-            match step {
-                wire::Step::Plain => {}
-                wire::Step::Client(client) => {
-                    self.address = client.or(self.address);
-                    self.take_seat(wire.is_plain(), desk);
-                }
-                wire::Step::Shake(session) => {
-                    desk.errands.send(self.token(), Work::Shake { session, plain: Vec::new() });
-                }
-                wire::Step::Broken(detail) => {
-                    let violation = Violation::Malformed(detail);
-                    let response = desk.service.violation(violation, None, desk.moment);
-                    self.answer(response, Shape::last(false), desk);
-                }
-                wire::Step::TurnedAway | wire::Step::Failed => self.life = Life::Flushing,
-            }
-        }
-        self.has_ended |= wire.has_ended();
-        self.wire = (!wire.is_plain()).then_some(wire);
-        if !plain.is_empty() {
-            self.handle_plain(&mut plain, desk);
-            plain.clear();
-        }
-        desk.plain = plain;
-    }
-
-    /// A handshake has come as far as its bytes reached.
-    pub(super) fn handle_shaken(&mut self, session: Box<Session>, plain: &mut [u8], desk: &mut Desk) {
-        let has_failed = session.has_failed();
-        let wire = self.wire.as_mut().expect("it waits for its session");
-        let mut kept = wire.come_back(session);
-        if self.life != Life::Open {
-            return;
-        }
-        if has_failed {
-            self.life = Life::Flushing;
-            return;
-        }
-        if wire.is_open() {
-            self.deadline_ms = crate::clock::ms(desk.moment.now + desk.timeouts.idle);
-        }
-        if !plain.is_empty() {
-            self.handle_plain(plain, desk);
-        }
-        self.handle_bytes(&mut kept, desk);
-    }
-
-    /// Takes one of its address's seats; `is_plain` if it can be told that there is none.
-    fn take_seat(&mut self, is_plain: bool, desk: &mut Desk) {
-        match desk.sources.enter(self.address) {
-            Entered::Welcome(seat) => self.seat = seat.map(Box::new),
-            Entered::Refused(seat) if is_plain => {
-                self.seat = Some(Box::new(seat));
-                self.refuse(desk, true);
-            }
-            Entered::Refused(_) | Entered::TurnedAway => self.life = Life::Flushing,
-        }
-    }
-
     fn handle_plain(&mut self, input: &mut [u8], desk: &mut Desk) {
         match self.life {
             Life::Open if self.stalled.is_empty() => {
@@ -324,39 +264,6 @@ impl Connection {
         if self.life == Life::Open && self.phase() == Phase::Idle {
             self.deadline_ms = crate::clock::ms(desk.moment.now + desk.timeouts.idle);
         }
-    }
-
-    /// So many bytes wait to be sent.
-    pub(super) fn hold_output(&mut self, bytes: usize, desk: &mut Desk) {
-        desk.memory.change(self.output_bytes as usize, bytes);
-        self.output_bytes = u32::try_from(bytes).expect("a piece and an answer");
-    }
-
-    /// Counts what is held now. A body that has grown beyond what there is room for is refused.
-    pub(super) fn settle_memory(&mut self, desk: &mut Desk) {
-        let held = self.holds();
-        let before = self.held_bytes as usize;
-        let is_in_body = self.life == Life::Open && self.phase() == Phase::Body && !self.is_skipping;
-        if held > before && is_in_body && !desk.memory.has_room(held - before) {
-            let ticket = self.forget_request().expect("a body has its ticket");
-            let response = desk.service.no_memory(ticket, desk.moment);
-            self.answer(response, Shape::last(false), desk);
-        }
-        let held = self.holds();
-        desk.memory.change(before, held);
-        self.held_bytes = u32::try_from(held).expect("bounded by the largest body");
-    }
-
-    /// Nothing is held any more.
-    pub(super) fn release_memory(&mut self, desk: &mut Desk) {
-        desk.memory.change((self.held_bytes + self.output_bytes) as usize, 0);
-        (self.held_bytes, self.output_bytes) = (0, 0);
-    }
-
-    fn holds(&self) -> usize {
-        let wire = self.wire.as_ref().map_or(0, |wire| wire.held_bytes());
-        let request = self.decoder.reserved_bytes() + self.stalled.len() + self.examined_bytes as usize;
-        request + self.answers.held_bytes() + wire
     }
 
     /// When a deadline is due.
@@ -572,41 +479,5 @@ fn to_come(body: BodyLength, here: usize) -> usize {
         BodyLength::Length(_) | BodyLength::None => 0,
         // Nobody knows; it is looked at as it grows.
         BodyLength::Chunked => 1,
-    }
-}
-
-/// Bytes in the order they came, the front of which is used up piece by piece.
-#[derive(Debug, Default)]
-pub(super) struct Stalled {
-    bytes: Vec<u8>,
-    used: usize,
-}
-
-impl Stalled {
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.used
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn extend(&mut self, more: &[u8]) {
-        self.bytes.extend_from_slice(more);
-    }
-
-    fn rest(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.used..]
-    }
-
-    /// Moved to the front only when more than half is used up: a long row of small requests costs each byte one move or so, not one a request.
-    fn advance(&mut self, more: usize) {
-        self.used += more;
-        if self.is_empty() {
-            *self = Self::default();
-        } else if self.used > self.bytes.len() / 2 {
-            self.bytes.drain(..self.used);
-            self.used = 0;
-        }
     }
 }
