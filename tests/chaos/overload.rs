@@ -9,6 +9,8 @@ use crate::support::{App, Broker, Loadtest, Node, Running, await_true, await_tru
 use crate::throttle::throttled;
 use crate::{is_speed_judged, number};
 
+const MEMORY_MAX: &str = "96MiB";
+const MEMORY_MAX_BYTES: usize = 96 << 20;
 const NODE_CPU: &str = "0";
 const LOAD_CPU: &str = "1";
 /// Longer than any test, seconds.
@@ -42,6 +44,8 @@ fn node(broker: Broker) -> Node {
         "4",
         "--queue-type",
         "classic",
+        "--memory-max",
+        MEMORY_MAX,
     ];
     let node = Node::spawn_at_home(Some(&url), &flags);
     await_true("the node has its broker", || node.metric("forebay_broker_up") == 1);
@@ -68,6 +72,13 @@ fn offer(node: &Node, app: &App, rate: u64, connections: &str, seconds: u64) -> 
     ])
 }
 
+/// Whether the node has grown by no more than it may.
+fn check_memory(node: &Node, before: usize) {
+    let grown = node.memory_bytes().saturating_sub(before);
+    eprintln!("memory: {} MiB more", grown >> 20);
+    assert!(grown < MEMORY_MAX_BYTES, "{grown} bytes");
+}
+
 fn overloaded(node: &Node) -> u64 {
     node.metric("forebay_events_rejected_total{code=\"overloaded\"}")
 }
@@ -82,6 +93,7 @@ fn a_broker_that_takes_a_third_costs_refusals_and_no_goodput() {
     let seconds = number("OVERLOAD_SECONDS", 5);
     let exclusive = Broker::chaos();
     let node = node(exclusive.broker);
+    let memory = node.memory_bytes();
     let app = node.app("overload");
     let filling = offer(&node, &app, 10 * TAKEN, "32", LONG);
     await_true_within(FILLED_WITHIN, "the journal is full", || overloaded(&node) > 0);
@@ -102,6 +114,7 @@ fn a_broker_that_takes_a_third_costs_refusals_and_no_goodput() {
         3 * TAKEN,
         goodput / taken
     );
+    check_memory(&node, memory);
     assert_eq!(report["unanswered"].as_u64(), Some(0), "{report}");
     assert!(report["refused"].as_u64() > Some(0), "{report}");
     assert!(goodput > GOODPUT_MIN * taken || !is_speed_judged(), "{goodput} of {taken}");
@@ -158,7 +171,8 @@ fn with_the_cpu_as_the_limit_more_load_brings_no_less() {
     let seconds = number("OVERLOAD_SECONDS", 5).min(5);
     // Nothing else of these tests wants the CPUs meanwhile.
     let _alone = Broker::chaos();
-    let node = Node::alone(&["--cpus", NODE_CPU, "--reactors", "1"]);
+    let node = Node::alone(&["--cpus", NODE_CPU, "--reactors", "1", "--memory-max", MEMORY_MAX]);
+    let memory = node.memory_bytes();
     let app = node.app("cpu");
     let load = Loadtest { node: &node, app: &app };
     let duration = format!("{seconds}s");
@@ -174,5 +188,6 @@ fn with_the_cpu_as_the_limit_more_load_brings_no_less() {
     let few = goodput(&["--connections", "500", "--pipeline", "16"]);
     let many = goodput(&["--connections", "2000", "--pipeline", "16"]);
     eprintln!("500 connections: {few:.0}/s accepted; 2000: {many:.0}/s, {:.2} of it", many / few);
+    check_memory(&node, memory);
     assert!(many > GOODPUT_MIN * few || !is_speed_judged(), "{many} of {few}");
 }
