@@ -3,7 +3,7 @@
 //! `cargo test` runs a short form of each; `make chaos` (`scripts/chaos`) the long one, whose sizes come through the environment:
 //! `CHAOS_MINUTES` and `CHAOS_SEED` (`schedule.rs`), `KILLS` (`kills.rs`), `BACKLOG_SECONDS` and `BACKLOG_RATE` (`backlog.rs`), `RESTART_MIB`
 //! (`restart.rs`), `OVERLOAD_SECONDS` (`overload.rs`),
-//! `SLOW_CONNECTIONS` and `SLOW_SECONDS` (`slow.rs`). Times and rates are judged in the long one alone: it has a machine for itself and the binaries that people run.
+//! `SLOW_CONNECTIONS` and `SLOW_ROUNDS` (`slow.rs`). Times and rates are judged in the long one alone: it has a machine for itself and the binaries that people run.
 
 mod backlog;
 mod dice;
