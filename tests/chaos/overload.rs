@@ -1,8 +1,11 @@
 //! More is offered than the broker takes: what it takes is taken, the rest is told so at once, and apps that ask for little get it.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::disk::run;
 
 use crate::restart::body_of;
 use crate::support::{App, Broker, Loadtest, Node, Running, await_true, await_true_within};
@@ -31,11 +34,17 @@ const SMALL_P99_FACTOR_MAX: f64 = 2.0;
 
 /// A node whose broker takes `TAKEN` events a second.
 fn node(broker: Broker) -> Node {
+    // The node's CPU is its own: what is measured is neither the broker nor the load.
+    let pid = Path::new(env!("CARGO_MANIFEST_DIR")).join(".broker/chaos/os-pid");
+    let pid = std::fs::read_to_string(pid).expect("it runs");
+    run("taskset", &["-acp".as_ref(), Path::new(LOAD_CPU), Path::new(pid.trim())]);
     let url = throttled(&broker.url(), TAKEN * SENT_BYTES);
     // A small window: what is on its way in sockets is neither here nor there.
     let flags = [
         "--cpus",
         NODE_CPU,
+        "--forwarder-cpus",
+        LOAD_CPU,
         "--reactors",
         "1",
         "--journal-max",
@@ -145,20 +154,23 @@ fn with_one_app_at_a_hundred_times_its_share_the_others_get_theirs() {
     await_true("there is room for the small", || node.http().event(&token, "{}").status == 202);
     let beside = run_small();
     let greedy = running.stop();
+    let mut p99s = Vec::new();
     for (base, beside) in base.iter().zip(&beside) {
         let (accepted, refused) = (beside["accepted"].as_u64(), beside["refused"].as_u64());
         let (accepted, refused) = (accepted.expect("a count") as f64, refused.expect("a count") as f64);
         let accepted = accepted / (accepted + refused);
-        let factor = p99(&beside["latency_us"]) as f64 / p99(&base["latency_us"]) as f64;
-        eprintln!(
-            "a small app: {accepted:.3} of {little}/s accepted, p99 {} µs, {factor:.2} times its base",
-            p99(&beside["latency_us"])
-        );
+        let (p99, base) = (p99(&beside["latency_us"]), p99(&base["latency_us"]));
+        eprintln!("a small app: {accepted:.3} of {little}/s accepted, p99 {p99} µs, alone {base} µs");
+        p99s.push((p99, base));
         // A few seconds hold a few segments: one more or less is much.
         let least = if is_speed_judged() { SMALL_ACCEPTED_MIN } else { SMALL_ACCEPTED_MIN / 2.0 };
         assert!(accepted >= least, "{beside}");
-        assert!(factor < SMALL_P99_FACTOR_MAX || !is_speed_judged(), "{base} {beside}");
     }
+    // Of the three: 99 of 100 are some thirty answers of each, which move much.
+    let sum = |of: fn(&(u64, u64)) -> u64| p99s.iter().map(of).sum::<u64>() as f64;
+    let factor = sum(|pair| pair.0) / sum(|pair| pair.1);
+    eprintln!("small apps: p99 {factor:.2} times what it is alone");
+    assert!(factor < SMALL_P99_FACTOR_MAX || !is_speed_judged(), "{p99s:?}");
     eprintln!("the greedy app: {} of {} accepted", greedy["accepted"], greedy["answers"]);
     let accepted =
         greedy["accepted"].as_f64().expect("a count") / greedy["answers"].as_f64().expect("a count");
