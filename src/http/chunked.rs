@@ -4,11 +4,11 @@ use super::Violation;
 use super::head::is_token_byte;
 
 /// Longest chunk-size line, extensions included.
-const LINE_BYTES_MAX: usize = 256;
+const LINE_BYTES_MAX: u16 = 256;
 /// Most hexadecimal digits of a size: 2^32 is above every bound on bodies.
 const SIZE_DIGITS_MAX: u32 = 8;
 /// Largest trailer section; its fields are checked and dropped (RFC 9110 section 6.5.1 allows that).
-const TRAILER_BYTES_MAX: usize = 4096;
+const TRAILER_BYTES_MAX: u16 = 4096;
 
 /// Where in the coding the next byte stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ enum State {
     /// In an extension, behind the digits.
     Extension {
         size: u32,
-        line_bytes: usize,
+        line_bytes: u16,
         part: Extension,
     },
     /// The line feed of a size line is due.
@@ -37,14 +37,14 @@ enum State {
     DataLineFeed,
     /// In the trailer section.
     Trailer {
-        bytes: usize,
-        line_bytes: usize,
+        bytes: u16,
+        line_bytes: u16,
         colon: bool,
     },
     /// The line feed of a trailer line is due.
     TrailerLineFeed {
-        bytes: usize,
-        line_bytes: usize,
+        bytes: u16,
+        line_bytes: u16,
     },
 }
 
@@ -279,7 +279,7 @@ mod tests {
         ] {
             assert_eq!(decode(text.as_bytes(), &[]), Err(MALFORMED), "{text:?}");
         }
-        let endless = format!("1;{}\r\n", "x".repeat(LINE_BYTES_MAX + 1));
+        let endless = format!("1;{}\r\n", "x".repeat(usize::from(LINE_BYTES_MAX) + 1));
         assert_eq!(decode(endless.as_bytes(), &[]), Err(MALFORMED));
     }
 
