@@ -93,7 +93,8 @@ fn large_bodies_are_judged_as_small_ones_are() {
 
 #[test]
 fn a_stop_waits_for_a_body_that_is_examined_and_a_client_that_leaves_is_forgotten() {
-    let mut node = Node::alone(&["--reactors", "1"]);
+    // What has not been read when the node closes is not its any more.
+    let mut node = Node::alone(&["--reactors", "1", "--drain-delay", "1s"]);
     let app = node.app("demo");
     let token = node.token(&app);
     let large = request(&token, "/v1/events", "", event(200_000, r#""value""#).as_bytes());
