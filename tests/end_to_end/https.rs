@@ -140,6 +140,33 @@ fn rfc8446_6_1_the_last_answer_ends_with_close_notify() {
 }
 
 #[test]
+fn the_end_of_the_handshake_the_only_request_and_goodbye_may_come_together() {
+    let pair = Pair::new();
+    let (node, _folder) = node_with(&pair, &[]);
+    let mut client = connection(&pair.client(&rustls::version::TLS13));
+    let mut socket = socket_to(node.address);
+    client.write_tls(&mut socket).expect("sent");
+    while client.is_handshaking() {
+        client.read_tls(&mut socket).expect("the node answers");
+        client.process_new_packets().expect("TLS");
+    }
+    client.writer().write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n").expect("memory");
+    client.send_close_notify();
+    let mut bytes = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut bytes).expect("memory");
+    }
+    socket.write_all(&bytes).expect("sent");
+    // The node ends the connection long before it would for idling.
+    while client.read_tls(&mut socket).expect("an end in time") > 0 {
+        client.process_new_packets().expect("TLS");
+    }
+    let mut answer = [0; 15];
+    client.reader().read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+}
+
+#[test]
 fn a_handshake_may_come_byte_by_byte() {
     let pair = Pair::new();
     let (node, _folder) = node_with(&pair, &[]);

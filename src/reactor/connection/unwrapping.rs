@@ -51,6 +51,8 @@ impl Connection {
         let has_failed = session.has_failed();
         let wire = self.wire.as_mut().expect("it waits for its session");
         let mut kept = wire.come_back(session);
+        // A client may say goodbye with the end of the handshake.
+        self.has_ended |= wire.has_ended();
         if self.life != Life::Open {
             return;
         }
