@@ -51,8 +51,6 @@ impl Connection {
         let has_failed = session.has_failed();
         let wire = self.wire.as_mut().expect("it waits for its session");
         let mut kept = wire.come_back(session);
-        // A client may say goodbye with the end of the handshake.
-        self.has_ended |= wire.has_ended();
         if self.life != Life::Open {
             return;
         }
@@ -66,6 +64,7 @@ impl Connection {
         if !plain.is_empty() {
             self.handle_plain(plain, desk);
         }
+        // Even if nothing is kept: the session may have brought the peer's goodbye.
         self.handle_bytes(&mut kept, desk);
     }
 
