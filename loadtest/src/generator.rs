@@ -286,7 +286,10 @@ impl Generator {
             Completion::Closed { token } => {
                 self.connections[token.slot as usize].state = State::Down { until: Duration::ZERO };
             }
-            Completion::Accepted { .. } | Completion::Woken { .. } | Completion::Synced { .. } => {
+            Completion::Accepted { .. }
+            | Completion::Woken { .. }
+            | Completion::Written { .. }
+            | Completion::Synced { .. } => {
                 unreachable!("nothing was asked to accept, watch or sync")
             }
         }

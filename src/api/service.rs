@@ -307,6 +307,12 @@ impl Service {
         self.answer(code.into(), accepted.events.into(), &accepted.echo, moment, "")
     }
 
+    /// The same, where nobody waits for an answer any more.
+    pub fn count_not_taken_over(&mut self, app: AppId, code: Code, events: u32) {
+        self.judged = Some(app);
+        self.count_rejected(code, events.into());
+    }
+
     /// The answer to a request whose events were accepted, but have only `reached` a lower level.
     pub fn ack_timeout(&mut self, accepted: &Accepted, reached: AckLevel, moment: Moment) -> Response {
         // The members of the 202 that was not given.

@@ -1,4 +1,4 @@
-//! All events accepted in one turn of a reactor, as records back to back.
+//! The events that go to the journal together, as records back to back: those of one turn of a reactor, or of more while the disk is busy.
 
 use std::collections::VecDeque;
 
@@ -21,7 +21,7 @@ pub struct TurnBatch {
     room_bytes: usize,
     /// The same for apps that have to make room for others.
     crowd_room_bytes: usize,
-    /// Bytes of the last turn that had events: this one is likely to need as much.
+    /// Bytes of the batch before: this one is likely to need as much.
     before_bytes: usize,
     /// Turns without events since then.
     quiet_turns: u32,
@@ -46,9 +46,8 @@ pub struct Mark {
 }
 
 impl TurnBatch {
-    /// Begins a turn in which at most `room_bytes` of records can be taken over, and no more of a crowd's than `crowd_room_bytes`.
+    /// Begins a turn, at whose end the batch may have `room_bytes` of records at most, and no more of a crowd's than `crowd_room_bytes`.
     pub fn begin(&mut self, room_bytes: usize, crowd_room_bytes: usize) {
-        assert!(self.events == 0, "the batch of the turn before was taken");
         self.room_bytes = room_bytes;
         self.crowd_room_bytes = crowd_room_bytes.min(room_bytes);
         if self.quiet_turns >= QUIET_TURNS {
@@ -60,6 +59,11 @@ impl TurnBatch {
     pub fn fits(&self, bytes: usize, is_crowding: bool) -> bool {
         let room_bytes = if is_crowding { self.crowd_room_bytes } else { self.room_bytes };
         self.records.len() + bytes <= room_bytes
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> usize {
+        self.records.len()
     }
 
     /// Number of events so far.
@@ -92,10 +96,10 @@ impl TurnBatch {
         Placed { start, payload_start: end - record.payload.len(), end }
     }
 
-    /// Goes on in another piece, which takes over the records of this turn and has room for `bytes` more.
+    /// Goes on in another piece, which takes over the records so far and has room for `bytes` more.
     fn begin_piece(&mut self, bytes: usize) {
         let length = self.records.len();
-        // Twice what there is, so that a turn that goes on growing is not copied again and again.
+        // Twice what there is, so that a batch that goes on growing is not copied again and again.
         let wanted = (length + bytes).max(2 * length).max(PIECE_BYTES);
         let mut piece = self.take_free(wanted).unwrap_or_else(|| BytesMut::with_capacity(wanted));
         // After a burst there are more than it takes: they go one by one.
@@ -134,7 +138,7 @@ impl TurnBatch {
         mark_lenient(&mut self.records[placed.start..placed.end]);
     }
 
-    /// Ends the turn: its events and their number.
+    /// Ends the batch: its events and their number.
     pub fn take(&mut self) -> (u32, Bytes) {
         if self.events == 0 {
             self.quiet_turns = self.quiet_turns.saturating_add(1);

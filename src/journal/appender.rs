@@ -1,20 +1,20 @@
 //! The writing side of a core's log: a state machine that its reactor drives.
 //!
-//! Batches are written at once (one `pwritev` a turn into the page cache, into a file that was written before), and synced in the background: by
-//! group, one sync at a time, as soon as an answer waits for it, and otherwise so often that little is at stake in a power cut and the kernel
-//! never holds so many dirty pages that a write would have to wait.
+//! Batches are written one at a time, each with one `writev` into the page cache, into a file that was written before. Even that may wait for the
+//! disk (ext4 notes the time of the change in its own journal, whose commit may be under way), so it is the driver that waits, not the reactor;
+//! what comes meanwhile makes the next batch. They are synced in the background: by group, one sync at a time, as soon as an answer waits for it,
+//! and otherwise so often that little is at stake in a power cut and the kernel never holds so many dirty pages that it would slow writers down.
 //!
 //! **A failed write or sync is never tried again.** The kernel drops dirty pages that it could not write, and a second sync would say that all is
 //! well (P. Rebello et al., *Can Applications Recover from fsync Failures?*, USENIX ATC 2020). So the segment is given up, and what was not
 //! synced, which is kept in memory until then, is written anew into another one.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use crossbeam_channel::{Receiver, Sender};
 use rustix::io::Errno;
 
@@ -28,10 +28,29 @@ const RETRY_MS: u64 = 500;
 /// An open segment; closed when dropped.
 pub type SegmentFile = Box<dyn AsRawFd + Send>;
 
-/// Writes into segments, at once.
-pub trait SegmentWriter {
-    /// Writes `parts` one behind the other at a position of an open file; returns how many bytes were taken.
-    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno>;
+/// Room for the fronts of a few batches: see [`Appender::write`].
+const FRONTS_BYTES: usize = 4 << 10;
+/// What follows the records of a batch.
+static ZEROS: [u8; 2 * END_BYTES] = [0; 2 * END_BYTES];
+
+/// What the driver is to write.
+#[derive(Debug)]
+pub struct SegmentWrite {
+    /// An open file; it stays open until the end of the write was told.
+    pub file: RawFd,
+    /// Position in it.
+    pub at: u64,
+    /// What goes there, one behind the other.
+    pub parts: [Bytes; 3],
+}
+
+/// What an appender wants of its reactor.
+#[derive(Debug)]
+pub enum Wish {
+    /// That this is written. Tell [`Appender::handle_written`].
+    Write(SegmentWrite),
+    /// That it knows: of the batch it had brought, nothing counts.
+    Refused(AppendError),
 }
 
 /// A segment that was made (and written once, with zeros or with what no longer counts), ready to be used.
@@ -73,9 +92,9 @@ struct Active {
     number: u64,
     epoch: u64,
     first: Offset,
-    /// Behind its last event.
+    /// Behind its last event that was written.
     end: Offset,
-    /// Where the next batch goes.
+    /// Where the next write goes.
     position: usize,
 }
 
@@ -86,10 +105,20 @@ struct Sealed {
     end: Offset,
 }
 
-/// A batch that a power cut would lose.
-struct Unsynced {
+/// Events and their records.
+#[derive(Clone)]
+struct Batch {
     head: BatchHead,
     records: Bytes,
+}
+
+/// A write that is under way.
+struct Writing {
+    batch: Batch,
+    /// Whether it was written before, into a segment that was given up.
+    is_again: bool,
+    /// Without what follows the records, the batch is whole too: it must not count as refused.
+    bytes_min: usize,
 }
 
 struct Syncing {
@@ -106,7 +135,14 @@ pub struct Appender {
     options: AppenderOptions,
     active: Option<Active>,
     sealed: VecDeque<Sealed>,
-    unsynced: VecDeque<Unsynced>,
+    /// What is to be appended, until it is written or refused.
+    batch: Option<Batch>,
+    /// Whether a write of it has failed.
+    has_failed: bool,
+    writing: Option<Writing>,
+    fronts: BytesMut,
+    /// What a power cut would lose.
+    unsynced: VecDeque<Batch>,
     unsynced_bytes: usize,
     /// When the oldest of them was written.
     unsynced_since_ms: u64,
@@ -118,6 +154,10 @@ pub struct Appender {
     retry_ms: Option<u64>,
     /// What is unsynced has to be written anew.
     wants_rewrite: bool,
+    /// How many of them have been.
+    rewritten: usize,
+    /// A sync failed while a write was under way: when that has ended, the segments are given up.
+    is_spoilt: bool,
 }
 
 impl std::fmt::Debug for Appender {
@@ -136,6 +176,10 @@ impl Appender {
             options,
             active: None,
             sealed: VecDeque::new(),
+            batch: None,
+            has_failed: false,
+            writing: None,
+            fronts: BytesMut::with_capacity(FRONTS_BYTES),
             unsynced: VecDeque::new(),
             unsynced_bytes: 0,
             unsynced_since_ms: 0,
@@ -144,6 +188,8 @@ impl Appender {
             fresh: Vec::new(),
             retry_ms: None,
             wants_rewrite: false,
+            rewritten: 0,
+            is_spoilt: false,
         }
     }
 
@@ -157,7 +203,8 @@ impl Appender {
         if self.is_resting() {
             return 0;
         }
-        let unsynced = self.options.unsynced_bytes_max.saturating_sub(self.unsynced_bytes);
+        let under_way = self.batch.as_ref().map_or(0, |batch| batch.records.len());
+        let unsynced = self.options.unsynced_bytes_max.saturating_sub(self.unsynced_bytes + under_way);
         let position = match &self.active {
             _ if !self.spares.is_empty() => HEADER_BYTES,
             Some(active) => active.position,
@@ -182,83 +229,133 @@ impl Appender {
 
     /// Whether nothing can be written until something that the disk failed is made good.
     fn is_resting(&self) -> bool {
-        self.retry_ms.is_some() || self.wants_rewrite
+        self.retry_ms.is_some() || self.wants_rewrite || self.is_spoilt
     }
 
-    /// Writes a batch; its offset must not lie below the end of what was appended before. Once this returns, the batch survives the end of the
-    /// process.
+    /// Whether a batch is on its way: until it is written or refused, there can be no other.
+    pub fn is_busy(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    /// Brings a batch, while none is on its way; its offset must not lie below the end of what was appended before. What becomes of it,
+    /// [`Self::poll`] tells.
     ///
     /// # Errors
     /// Then nothing of the batch counts.
-    pub fn append(
-        &mut self,
-        writer: &mut impl SegmentWriter,
-        head: BatchHead,
-        records: Bytes,
-        now_ms: u64,
-    ) -> Result<(), AppendError> {
+    pub fn append(&mut self, head: BatchHead, records: Bytes) -> Result<(), AppendError> {
+        assert!(!self.is_busy(), "one batch at a time");
         if records.len() > self.room() {
             return Err(if self.is_failing() { AppendError::Failed } else { AppendError::Full });
         }
-        if let Err(error) = self.write(writer, head, &records) {
-            if error == AppendError::Full {
-                return Err(error);
-            }
-            // Perhaps it was only this segment.
-            self.give_up();
-            self.recover(writer, now_ms);
-            if self.is_resting() {
-                return Err(AppendError::Failed);
-            }
-            self.write(writer, head, &records).inspect_err(|_| {
-                self.give_up();
-                self.retry_ms = Some(now_ms + RETRY_MS);
-            })?;
-        }
-        self.fresh.drain(..).for_each(|segment| self.log.push(segment));
-        if self.unsynced.is_empty() {
-            self.unsynced_since_ms = now_ms;
-        }
-        self.unsynced_bytes += records.len();
-        self.unsynced.push_back(Unsynced { head, records });
+        self.batch = Some(Batch { head, records });
+        self.has_failed = false;
         Ok(())
     }
 
-    /// Writes a batch into the segment in use, or into the next one.
-    fn write(
-        &mut self,
-        writer: &mut impl SegmentWriter,
-        head: BatchHead,
-        records: &[u8],
-    ) -> Result<(), AppendError> {
+    /// What is to be done now, if anything: call it until there is nothing.
+    pub fn poll(&mut self, now_ms: u64) -> Option<Wish> {
+        // A sync of what was given up has to come back first.
+        if self.writing.is_some() || self.wants_rewrite && self.syncing.is_some() {
+            return None;
+        }
+        if self.retry_ms.is_some_and(|at| at > now_ms) {
+            return self.batch.take().map(|_| Wish::Refused(AppendError::Failed));
+        }
+        self.retry_ms = None;
+        let is_again = self.wants_rewrite;
+        let batch = if is_again { self.unsynced[self.rewritten].clone() } else { self.batch.clone()? };
+        match self.write(&batch) {
+            Ok((write, bytes_min)) => {
+                self.writing = Some(Writing { batch, is_again, bytes_min });
+                Some(Wish::Write(write))
+            }
+            Err(error) => {
+                if is_again {
+                    self.rest(now_ms);
+                }
+                let error = if is_again { AppendError::Failed } else { error };
+                self.batch.take().map(|_| Wish::Refused(error))
+            }
+        }
+    }
+
+    /// Where and what to write of a batch: into the segment in use, or into the next one. And how many bytes of it have to be taken.
+    fn write(&mut self, batch: &Batch) -> Result<(SegmentWrite, usize), AppendError> {
+        let Batch { head, records } = batch;
         let fits = |active: &Active| records.len() <= self.options.room_behind(active.position);
         let mut header = None;
         if !self.active.as_ref().is_some_and(fits) {
             header = Some(self.begin_segment(head.first)?.encode());
         }
         let active = self.active.as_mut().expect("just begun, if there was none");
-        let at = header.as_ref().map_or(active.position, |_| 0);
-        let encoded = head.encode(active.epoch, active.position as u64, records);
+        let at = if header.is_some() { 0 } else { active.position };
+        // Its memory serves again once the write has ended.
+        self.fronts.reserve(HEADER_BYTES + BATCH_HEAD_BYTES);
+        self.fronts.extend_from_slice(header.as_ref().map_or(&[], |header| &header[..]));
+        self.fronts.extend_from_slice(&head.encode(active.epoch, active.position as u64, records));
+        let front = self.fronts.split().freeze();
         let bytes = batch_bytes(records.len());
-        let zeros = [0; END_BYTES + END_BYTES];
-        let tail = &zeros[..bytes - BATCH_HEAD_BYTES - records.len() + END_BYTES];
-        let parts = [
-            IoSlice::new(header.as_ref().map_or(&[], |header| &header[..])),
-            IoSlice::new(&encoded),
-            IoSlice::new(records),
-            IoSlice::new(tail),
-        ];
-        // Without what follows the records, the batch is whole too: it must not count as refused.
-        let wanted: usize = parts[..3].iter().map(|part| part.len()).sum();
-        match writer.write(active.file.as_raw_fd(), at as u64, &parts) {
-            Ok(written) if written >= wanted => {
-                active.position += bytes;
-                active.end = head.end();
-                Ok(())
-            }
-            // Short writes to a local file come with a full or failing disk.
-            Ok(_) | Err(_) => Err(AppendError::Failed),
+        active.position += bytes;
+        let padding = bytes - BATCH_HEAD_BYTES - records.len();
+        let bytes_min = front.len() + records.len();
+        let parts = [front, records.clone(), Bytes::from_static(&ZEROS[..padding + END_BYTES])];
+        Ok((SegmentWrite { file: active.file.as_raw_fd(), at: at as u64, parts }, bytes_min))
+    }
+
+    /// The write that was polled has ended. Returns the batch that was brought, if it is written now: it survives the end of the process.
+    pub fn handle_written(
+        &mut self,
+        result: Result<usize, Errno>,
+        now_ms: u64,
+    ) -> Option<(BatchHead, Bytes)> {
+        let Writing { batch, is_again, bytes_min } =
+            self.writing.take().expect("one at a time, and it was polled");
+        if std::mem::take(&mut self.is_spoilt) {
+            self.give_up();
+            return None;
         }
+        // Short writes to a local file come with a full or failing disk.
+        if !result.is_ok_and(|written| written >= bytes_min) {
+            self.give_up();
+            if is_again || std::mem::replace(&mut self.has_failed, true) {
+                self.rest(now_ms);
+            }
+            // Else, perhaps it was only this segment.
+            return None;
+        }
+        let active = self.active.as_mut().expect("it was written there");
+        active.end = batch.head.end();
+        if is_again {
+            self.rewritten += 1;
+            if self.rewritten == self.unsynced.len() {
+                self.end_rewrite(now_ms);
+            }
+            return None;
+        }
+        self.fresh.drain(..).for_each(|segment| self.log.push(segment));
+        if self.unsynced.is_empty() {
+            self.unsynced_since_ms = now_ms;
+        }
+        self.unsynced_bytes += batch.records.len();
+        self.unsynced.push_back(batch.clone());
+        self.batch = None;
+        Some((batch.head, batch.records))
+    }
+
+    /// All that was unsynced is written anew: only now it takes the place of what was given up.
+    fn end_rewrite(&mut self, now_ms: u64) {
+        if let Some(Segment { first, .. }) = self.fresh.first() {
+            self.log.cut(*first);
+        }
+        self.fresh.drain(..).for_each(|segment| self.log.push(segment));
+        self.wants_rewrite = false;
+        self.unsynced_since_ms = now_ms;
+    }
+
+    /// Leaves the disk alone for a while.
+    fn rest(&mut self, now_ms: u64) {
+        self.give_up();
+        self.retry_ms = Some(now_ms + RETRY_MS);
     }
 
     /// Begins a segment at `first`; what is in use until now takes no more.
@@ -318,6 +415,7 @@ impl Appender {
             self.log.push(Segment { end: Some(segment.first), is_suspect: true, ..segment });
         }
         self.wants_rewrite = !self.unsynced.is_empty();
+        self.rewritten = 0;
     }
 
     /// The file to sync now, if a sync is due: because an answer waits for it, or because it is time. Tell [`Self::handle_synced`].
@@ -326,7 +424,7 @@ impl Appender {
             || self.unsynced_bytes >= self.options.sync_bytes
             || now_ms >= self.unsynced_since_ms + self.options.sync_after_ms
             || !self.sealed.is_empty();
-        if self.syncing.is_some() || self.unsynced.is_empty() || self.wants_rewrite || !is_due {
+        if self.syncing.is_some() || self.unsynced.is_empty() || self.is_resting() || !is_due {
             return None;
         }
         let (file, syncing) = match (self.sealed.front(), &self.active) {
@@ -348,7 +446,11 @@ impl Appender {
             return; // of a segment that was given up meanwhile
         }
         if result.is_err() {
-            self.give_up();
+            if self.writing.is_some() {
+                self.is_spoilt = true;
+            } else {
+                self.give_up();
+            }
             return;
         }
         while let Some(done) = self.unsynced.pop_front_if(|unsynced| unsynced.head.end() <= end) {
@@ -361,37 +463,9 @@ impl Appender {
         self.log.marks().set_synced(end);
     }
 
-    /// Tries to make good what the disk has failed. Call it each turn.
-    pub fn recover(&mut self, writer: &mut impl SegmentWriter, now_ms: u64) {
-        if self.retry_ms.is_some_and(|at| at > now_ms) {
-            return;
-        }
-        self.retry_ms = None;
-        // A sync of what was given up has to come back first.
-        if !self.wants_rewrite || self.syncing.is_some() {
-            return;
-        }
-        for index in 0..self.unsynced.len() {
-            let Unsynced { head, records } = &self.unsynced[index];
-            let (head, records) = (*head, records.clone());
-            if self.write(writer, head, &records).is_err() {
-                self.give_up();
-                self.retry_ms = Some(now_ms + RETRY_MS);
-                return;
-            }
-        }
-        // Only now it takes the place of what was given up.
-        if let Some(Segment { first, .. }) = self.fresh.first() {
-            self.log.cut(*first);
-        }
-        self.fresh.drain(..).for_each(|segment| self.log.push(segment));
-        self.wants_rewrite = false;
-        self.unsynced_since_ms = now_ms;
-    }
-
     /// When to look again without being told; `u64::MAX` if there is nothing to do.
     pub fn next_ms(&self) -> u64 {
-        let sync = if self.unsynced.is_empty() || self.syncing.is_some() || self.wants_rewrite {
+        let sync = if self.unsynced.is_empty() || self.syncing.is_some() || self.is_resting() {
             u64::MAX
         } else {
             self.unsynced_since_ms + self.options.sync_after_ms
@@ -401,7 +475,7 @@ impl Appender {
 
     /// Whether everything that was written is synced.
     pub fn is_synced(&self) -> bool {
-        self.unsynced.is_empty()
+        self.unsynced.is_empty() && !self.is_busy()
     }
 }
 

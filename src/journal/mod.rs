@@ -1,14 +1,14 @@
 //! What was accepted is written down: a log of segments for each core, and what is known of it.
 //!
 //! ```text
-//!  reactor --append--> Appender --pwrite--> segment files <--read-- Reader <-- forwarder
+//!  reactor --append--> Appender --writev--> segment files <--read-- Reader <-- forwarder
 //!     |                   ^                      ^                                 |
-//!     +---- sync (ring) --+ spares               | make, reuse, remove             | settle
+//!     +- write, sync -----+ spares               | make, reuse, remove             | settle
 //!                         +------------------- Keeper <-- checkpoint <-- Ledger <--+
 //! ```
 //!
 //! - [`format`](mod@format) is the layout of a segment: batches with checksums that only hold in one use of the file.
-//! - [`Appender`] writes: a state machine that a reactor drives. A batch is *written* when it returns, *synced* when a sync of the file did.
+//! - [`Appender`] writes: a state machine that a reactor drives. A batch is *written* when its write has returned, *synced* when a sync of the file has.
 //! - [`Reader`] reads back what the queue to the forwarder had no room for, and what an earlier life of the node left.
 //! - [`Keeper`] makes segments ahead of need, lets them serve again below the checkpoint, and writes the checkpoint.
 //! - [`survey`](fn@survey) finds and checks everything in a folder, at the start and for `forebay journal`, which also has [`list_logs`]
@@ -38,7 +38,7 @@ mod samples;
 mod survey;
 mod watermarks;
 
-pub use appender::{AppendError, Appender, AppenderOptions, SegmentFile, SegmentWriter, Spare};
+pub use appender::{AppendError, Appender, AppenderOptions, SegmentFile, SegmentWrite, Spare, Wish};
 pub use checkpoint::{CHECKPOINT_FILE, CheckpointError, read_checkpoint, write_checkpoint};
 pub use disk::{Disk, FileSystem, Holder, JournalLock, LockError};
 pub use follower::Follower;

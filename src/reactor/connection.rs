@@ -11,11 +11,12 @@ use std::time::Duration;
 use stalled::Stalled;
 
 use super::answers::{Answers, Shape, SpareRings};
+use super::awaiting::{Awaiting, AwaitingBatch};
 use super::memory::Memory;
 use super::pool::{Errands, Work};
 use super::sources::{Seat, Sources};
-use crate::api::{Accepted, AppId, Examination, Judgement, Moment, Outcome, Response, Service, Ticket};
-use crate::config::AckLevel;
+use crate::api::{Accepted, Examination, Judgement, Moment, Outcome, Response, Service, Ticket};
+use crate::clock::{ms, us};
 use crate::event::TurnBatch;
 use crate::http::{BodyLength, Decoder, HeadLimits, Step};
 use crate::uring::{Socket, Token};
@@ -64,8 +65,8 @@ pub(super) struct Timeouts {
 pub(super) struct Desk {
     pub(super) service: Service,
     pub(super) batch: TurnBatch,
-    /// 202s of this turn, in the order of their events.
-    pub(super) awaiting: Vec<Awaiting>,
+    /// Its 202s.
+    pub(super) awaiting: AwaitingBatch,
     pub(super) spares: SpareRings,
     pub(super) moment: Moment,
     pub(super) limits: HeadLimits,
@@ -80,17 +81,6 @@ pub(super) struct Desk {
     pub(super) plain: Vec<u8>,
     /// Every answer ends its connection now.
     pub(super) is_draining: bool,
-}
-
-/// A 202 of this turn.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Awaiting {
-    pub(super) app: AppId,
-    pub(super) slot: u32,
-    pub(super) generation: u32,
-    pub(super) number: u32,
-    pub(super) events: u32,
-    pub(super) level: AckLevel,
 }
 
 /// A request whose body is not complete.
@@ -255,14 +245,14 @@ impl Connection {
     /// A send is in flight, and has until then to make progress.
     pub(super) fn begin_send(&mut self, until: Duration) {
         self.is_sending = true;
-        self.send_deadline_ms = crate::clock::ms(until);
+        self.send_deadline_ms = ms(until);
     }
 
     /// Nothing is left of a send. A connection idles from its last answer on.
     pub(super) fn end_send(&mut self, desk: &Desk) {
         self.send_deadline_ms = u64::MAX;
         if self.life == Life::Open && self.phase() == Phase::Idle {
-            self.deadline_ms = crate::clock::ms(desk.moment.now + desk.timeouts.idle);
+            self.deadline_ms = ms(desk.moment.now + desk.timeouts.idle);
         }
     }
 
@@ -395,7 +385,8 @@ impl Connection {
         let shape = self.end_with(shape, false, desk);
         let number = self.answers.push_accepted(accepted, shape, &mut desk.spares);
         let (slot, generation) = (self.slot, self.generation);
-        desk.awaiting.push(Awaiting { app, slot, generation, number, events, level });
+        let since_us = us(desk.moment.now);
+        desk.awaiting.push(Awaiting { app, slot, generation, number, events, level, since_us });
     }
 
     /// Whether this answer is the connection's last: then no more requests are taken.
@@ -416,7 +407,7 @@ impl Connection {
             Phase::Body if has_begun_body => desk.timeouts.body,
             Phase::Head | Phase::Body => return,
         };
-        self.deadline_ms = crate::clock::ms(desk.moment.now + timeout);
+        self.deadline_ms = ms(desk.moment.now + timeout);
     }
 
     /// The peer ended its stream and all of it was looked at.

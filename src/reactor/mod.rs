@@ -16,6 +16,7 @@
 //! It is generic over the [`Driver`](crate::uring::Driver): tests bring one with virtual time and faults.
 
 mod answers;
+mod awaiting;
 mod connection;
 mod listeners;
 mod memory;

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use rustix::io::Errno;
 
 use super::answers::{Pen, SpareRings};
+use super::awaiting::AwaitingBatch;
 use super::connection::{Connection, Desk, Life, Phase, Timeouts};
 use super::listeners::Listeners;
 use super::memory::{Memory, MemoryCap};
@@ -21,7 +22,7 @@ use super::table::Table;
 use super::timers::{Entry, Wheel};
 use super::waiters::Waiters;
 use crate::api::{Moment, Service};
-use crate::clock::{ms, us};
+use crate::clock::ms;
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
 use crate::handoff::{Doorbell, Inlet};
@@ -118,6 +119,8 @@ pub struct Reactor<D> {
     listeners: Listeners,
     wheel: Wheel,
     waiters: Waiters,
+    /// The 202s of the batch that is on its way to the journal.
+    committing: AwaitingBatch,
     appender: Appender,
     inlet: Inlet,
     doorbell: Doorbell,
@@ -134,8 +137,6 @@ pub struct Reactor<D> {
     /// Connections with bytes that stalled and may go on.
     resumable: Vec<u32>,
     buffers: Vec<Vec<u8>>,
-    /// Requests of this turn that had the whole request and got their answer.
-    answered: u64,
     phase: telemetry::Phase,
     is_watching: bool,
     busy_since: (Duration, Duration),
@@ -151,7 +152,7 @@ impl<D: Driver> Reactor<D> {
             desk: Desk {
                 service: parts.service,
                 batch: TurnBatch::default(),
-                awaiting: Vec::new(),
+                awaiting: AwaitingBatch::default(),
                 spares: SpareRings::default(),
                 moment,
                 limits: HeadLimits { head_bytes_max: options.head_bytes_max },
@@ -166,6 +167,7 @@ impl<D: Driver> Reactor<D> {
             listeners: Listeners::new(parts.listeners, parts.are_listeners_shared),
             wheel: Wheel::new(ms(moment.now)),
             waiters: Waiters::default(),
+            committing: AwaitingBatch::default(),
             appender: parts.appender,
             inlet: parts.inlet,
             doorbell: parts.doorbell,
@@ -179,7 +181,6 @@ impl<D: Driver> Reactor<D> {
             touched: Vec::new(),
             resumable: Vec::new(),
             buffers: Vec::new(),
-            answered: 0,
             phase: telemetry::Phase::Starting,
             is_watching: false,
             busy_since: (moment.now, driver.cpu()),
@@ -221,7 +222,7 @@ impl<D: Driver> Reactor<D> {
         self.pen.advance(self.desk.moment.wall.as_secs());
         self.desk.service.refresh();
         self.desk.memory.begin_turn();
-        self.mend();
+        self.desk.service.set_journal_failing(self.appender.is_failing());
         self.desk.batch.begin(self.room(), self.crowd_room());
 
         let mut resumable = std::mem::take(&mut self.resumable);
@@ -278,7 +279,7 @@ impl<D: Driver> Reactor<D> {
         })
     }
 
-    /// How many bytes of records can be taken over in a turn.
+    /// How many bytes of records the batch in the making may have.
     fn room(&self) -> usize {
         // At `queued`, the queue is enough.
         let queue = if self.options.ack == AckLevel::Queued { self.inlet.room() } else { 0 };
@@ -298,10 +299,11 @@ impl<D: Driver> Reactor<D> {
         let sources = [
             &self.wheel.next_ms(),
             &self.waiters.next_ms(),
+            &self.awaiting_next_ms(),
             &self.listeners.next_ms(),
             &self.appender.next_ms(),
         ];
-        let next_ms = *sources.into_iter().min().expect("four of them");
+        let next_ms = *sources.into_iter().min().expect("five of them");
         let now_ms = ms(self.desk.moment.now);
         SLEEP_MAX.min(Duration::from_millis(next_ms.saturating_sub(now_ms)))
     }
@@ -381,17 +383,12 @@ impl<D: Driver> Reactor<D> {
 
     fn observe(&mut self) {
         let moment = self.desk.moment;
-        let answered = std::mem::take(&mut self.answered);
-        if answered > 0 {
-            let taken = self.driver.now().saturating_sub(moment.now);
-            self.metrics.request_seconds.record(us(taken), answered);
-        }
         let now_ms = ms(moment.now);
         self.metrics.turned_ms.set(now_ms);
         self.metrics.connections.set(self.table.open() as u64);
         self.metrics.journal_failing.set(self.appender.is_failing().into());
         self.metrics.queue_batches.set(self.inlet.batches() as u64);
-        if self.desk.service.has_room(self.room()) {
+        if self.desk.service.has_room(self.room().saturating_sub(self.desk.batch.bytes())) {
             self.metrics.refusing_since_ms.set(0);
         } else {
             self.metrics.refused_last_ms.set(now_ms);

@@ -1,10 +1,10 @@
 //! The seam between the reactor and whatever turns the wheel.
 
-use std::io::IoSlice;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::io::Errno;
 
 /// A descriptor that the driver knows. Plain number: whoever holds it decides when it is closed.
@@ -55,6 +55,16 @@ pub enum Operation {
     CancelReceive,
     /// Close the descriptor. Nothing else may be in flight on it.
     Close(Socket),
+    /// Write to a file, into the page cache: at once where the file system can say that it would not have to wait, and else in the background.
+    /// One at a time; the file stays open until its completion.
+    Write {
+        /// An open file.
+        file: RawFd,
+        /// Position in it.
+        at: u64,
+        /// What goes there, one behind the other; owned by the operation until its completion.
+        parts: [Bytes; 3],
+    },
     /// Bring what was written to the file onto the disk (`fdatasync`). One at a time; the file stays open until it is handed over.
     Sync(RawFd),
     /// Tell each time the eventfd is readable (multishot).
@@ -106,6 +116,11 @@ pub enum Completion {
     Closed {
         /// The connection's token.
         token: Token,
+    },
+    /// From [`Operation::Write`].
+    Written {
+        /// How many bytes were taken; fewer than asked for only if the disk is full or fails.
+        result: Result<usize, Errno>,
     },
     /// From [`Operation::Sync`].
     Synced {
@@ -175,12 +190,6 @@ pub trait Driver {
 
     /// Ends a loan.
     fn give_back(&mut self, lease: Lease);
-
-    /// Writes `parts` to a position of a file, at once: into the page cache. Returns how many bytes were taken.
-    ///
-    /// # Errors
-    /// Whatever the disk says; the caller gives that place of the file up.
-    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno>;
 
     /// Shuts a connection down, at once; it never blocks.
     fn shutdown(&mut self, socket: Socket, how: How);

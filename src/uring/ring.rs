@@ -1,11 +1,11 @@
 //! The real driver.
 
-use std::io::IoSlice;
 use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
+use bytes::Bytes;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
@@ -42,6 +42,8 @@ pub struct Ring {
     uring: ManuallyDrop<IoUring>,
     buffers: ManuallyDrop<Buffers>,
     sends: Sends,
+    /// The write in flight.
+    writing: Option<Box<Writing>>,
     /// Operations whose last completion has not been seen.
     in_flight: usize,
 }
@@ -77,6 +79,7 @@ impl Ring {
             uring: ManuallyDrop::new(uring),
             buffers: ManuallyDrop::new(buffers),
             sends: Sends::default(),
+            writing: None,
             in_flight: 0,
         })
     }
@@ -93,8 +96,8 @@ impl Ring {
 
     fn push(&mut self, entry: &squeue::Entry) {
         loop {
-            // SAFETY: what the entry points to outlives the operation: sends point into `self.sends`, which keeps the bytes until
-            // the last completion; receives use the registered buffers; all else carries plain numbers.
+            // SAFETY: what the entry points to outlives the operation: sends point into `self.sends` and writes into
+            // `self.writing`, which keep the bytes until the last completion; receives use the registered buffers; all else carries plain numbers.
             if unsafe { self.uring.submission().push(entry) }.is_ok() {
                 return;
             }
@@ -165,6 +168,10 @@ impl Ring {
                 Some(Completion::Sent { token: send.token, result, bytes: send.bytes, start: send.start })
             }
             Kind::Close => Some(Completion::Closed { token }),
+            Kind::Write => {
+                self.writing = None;
+                Some(Completion::Written { result: result.map(|bytes| bytes as usize) })
+            }
             Kind::Sync => Some(Completion::Synced { result: result.map(drop) }),
             Kind::Watch => Some(Completion::Woken { token, more }),
             Kind::Cancel => None,
@@ -226,6 +233,13 @@ impl Driver for Ring {
             Operation::CancelAccept => (Kind::Cancel, token, cancel(Kind::Accept, token)),
             Operation::CancelReceive => (Kind::Cancel, token, cancel(Kind::Receive, token)),
             Operation::Close(socket) => (Kind::Close, token, opcode::Close::new(Fd(socket.0)).build()),
+            Operation::Write { file, at, parts } => {
+                assert!(self.writing.is_none(), "one write at a time");
+                let writing = self.writing.insert(Box::new(Writing::new(parts)));
+                let count = u32::try_from(writing.vectors.len()).expect("a handful");
+                let entry = opcode::Writev::new(Fd(file), writing.vectors.as_ptr(), count).offset(at).build();
+                (Kind::Write, token, entry)
+            }
             Operation::Sync(file) => {
                 let flags = io_uring::types::FsyncFlags::DATASYNC;
                 (Kind::Sync, token, opcode::Fsync::new(Fd(file)).flags(flags).build())
@@ -258,13 +272,6 @@ impl Driver for Ring {
 
     fn give_back(&mut self, lease: Lease) {
         self.buffers.give_back(lease.buffer);
-    }
-
-    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        assert!(file >= 0, "an open file");
-        // SAFETY: not -1 (asserted), and the caller holds the file open during the call.
-        let file = unsafe { BorrowedFd::borrow_raw(file) };
-        rustix::io::retry_on_intr(|| rustix::io::pwritev(file, parts, at))
     }
 
     fn peer(&self, socket: Socket) -> Option<IpAddr> {
@@ -310,7 +317,7 @@ impl Drop for Ring {
             unsafe { ManuallyDrop::drop(&mut self.buffers) };
         } else {
             // The kernel may still write to it: better a leak than a stray write.
-            std::mem::forget(std::mem::take(&mut self.sends));
+            std::mem::forget((std::mem::take(&mut self.sends), self.writing.take()));
         }
     }
 }
@@ -334,10 +341,19 @@ enum Kind {
     Watch,
     Cancel,
     Sync,
+    Write,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Accept, Kind::Receive, Kind::Send, Kind::Close, Kind::Watch, Kind::Cancel, Kind::Sync];
+const KINDS: [Kind; 8] = [
+    Kind::Accept,
+    Kind::Receive,
+    Kind::Send,
+    Kind::Close,
+    Kind::Watch,
+    Kind::Cancel,
+    Kind::Sync,
+    Kind::Write,
+];
 
 fn pack(kind: Kind, token: Token) -> u64 {
     debug_assert!(token.generation < 1 << Token::GENERATION_BITS);
@@ -352,6 +368,25 @@ fn unpack(user_data: u64) -> (Kind, Token) {
 
 fn cancel(kind: Kind, token: Token) -> squeue::Entry {
     opcode::AsyncCancel::new(pack(kind, token)).build()
+}
+
+/// The memory of a write in flight: boxed, so that the vectors stay where they are.
+#[derive(Debug)]
+struct Writing {
+    vectors: [libc::iovec; 3],
+    #[expect(dead_code, reason = "the kernel reads what the vectors point to")]
+    parts: [Bytes; 3],
+}
+
+impl Writing {
+    fn new(parts: [Bytes; 3]) -> Self {
+        let vectors = parts.each_ref().map(|part| libc::iovec {
+            // The kernel only reads there.
+            iov_base: part.as_ptr().cast_mut().cast(),
+            iov_len: part.len(),
+        });
+        Self { vectors, parts }
+    }
 }
 
 /// The memory of sends in flight, found again by index.
@@ -644,6 +679,33 @@ mod tests {
             assert!(more, "the watch goes on");
             doorbell.answer();
         }
+    }
+
+    #[test]
+    fn a_write_lands_where_it_is_to_one_part_behind_the_other() {
+        let mut ring = ring();
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"0123456789").expect("written");
+        let mut write = |at, parts: [&'static [u8]; 3]| {
+            let parts = parts.map(Bytes::from_static);
+            ring.submit(token(1), Operation::Write { file: file.as_raw_fd(), at, parts });
+            await_completion(&mut ring, |_, completion| match completion {
+                Completion::Written { result } => Some(result),
+                other => panic!("not a write: {other:?}"),
+            })
+        };
+        assert_eq!(write(2, [b"ab", b"", b"c"]), Ok(3));
+        assert_eq!(write(8, [b"d", b"ef", b"g"]), Ok(4));
+        let mut content = String::new();
+        std::io::Seek::rewind(&mut file).expect("a file");
+        file.read_to_string(&mut content).expect("read");
+        assert_eq!(content, "01abc567defg");
+        let closed = RawFd::MAX;
+        let parts = [Bytes::from_static(b"x"), Bytes::new(), Bytes::new()];
+        ring.submit(token(1), Operation::Write { file: closed, at: 0, parts });
+        let failed = await_completion(&mut ring, |_, completion| Some(completion));
+        assert!(matches!(failed, Completion::Written { result: Err(Errno::BADF) }), "{failed:?}");
+        assert_eq!(ring.in_flight(), 0);
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn everything_at_once() {
                 short_send: permille(300),
                 split_read: permille(300),
                 reset: permille(10),
-                slow_sync: permille(500),
+                slow_disk: permille(500),
                 ..Faults::default()
             };
             Plan { disk, faults, broker: moody(dice), ..small(dice) }

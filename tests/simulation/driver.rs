@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use bytes::Bytes;
 use forebay::handoff::Doorbell;
 use forebay::uring::{Completion, Driver, How, Lease, Operation, Received, Socket, Token};
 use rustix::io::Errno;
@@ -56,8 +57,8 @@ pub(crate) struct Faults {
     pub(crate) no_descriptor: usize,
     /// A completion is held back.
     pub(crate) late: usize,
-    /// A sync takes up to a second.
-    pub(crate) slow_sync: usize,
+    /// A write or a sync takes up to a second.
+    pub(crate) slow_disk: usize,
 }
 
 /// Which errno an operation gets that is made to fail.
@@ -100,6 +101,17 @@ struct Sending {
     not_before: Duration,
 }
 
+/// A write on its way.
+#[derive(Debug)]
+struct Writing {
+    file: RawFd,
+    at: u64,
+    parts: [Bytes; 3],
+    /// Once it has happened: some time before it is told.
+    result: Option<Result<usize, Errno>>,
+    not_before: Duration,
+}
+
 /// A sync on its way: what it is to bring to the disk.
 #[derive(Debug)]
 struct Syncing {
@@ -123,6 +135,8 @@ pub(crate) struct SimDriver {
     /// Longest sleep: while clients have things to do, time must not run away.
     pub(crate) sleep_max: Duration,
     pub(crate) now: Duration,
+    /// No write and no sync returns.
+    pub(crate) disk_stalls: bool,
     next_descriptor: RawFd,
     accepting: Option<Token>,
     accept_cancelled: bool,
@@ -134,6 +148,7 @@ pub(crate) struct SimDriver {
     send_errors: Vec<(Sending, Errno)>,
     closing: Vec<(Token, RawFd)>,
     watching: Option<Token>,
+    writing: Option<Writing>,
     syncing: Option<Syncing>,
     disk: SimDisk,
     doorbell: Doorbell,
@@ -159,6 +174,7 @@ impl SimDriver {
             fail: None,
             operations: 0,
             now: Duration::from_secs(1000),
+            disk_stalls: false,
             next_descriptor: LISTENER.0 + 1,
             accepting: None,
             accept_cancelled: false,
@@ -170,6 +186,7 @@ impl SimDriver {
             send_errors: Vec::new(),
             closing: Vec::new(),
             watching: None,
+            writing: None,
             syncing: None,
             disk,
             doorbell,
@@ -201,6 +218,11 @@ impl SimDriver {
 
     fn is_late(&mut self, not_before: Duration) -> bool {
         self.now < not_before || self.dice.happens(self.faults.late)
+    }
+
+    fn disk_delay(&mut self) -> Duration {
+        let is_slow = self.dice.happens(self.faults.slow_disk);
+        Duration::from_millis(if is_slow { self.dice.below(1000) as u64 } else { 0 })
     }
 
     fn accept(&mut self, completions: &mut Vec<Completion>) {
@@ -320,9 +342,22 @@ impl SimDriver {
         }
     }
 
+    fn write(&mut self, completions: &mut Vec<Completion>) {
+        let Some(mut writing) = self.writing.take() else { return };
+        let is_due = writing.not_before <= self.now && !self.disk_stalls;
+        if writing.result.is_none() && (is_due || self.dice.happens(500)) {
+            let parts = writing.parts.each_ref().map(|part| IoSlice::new(part));
+            writing.result = Some(self.disk.write(writing.file, writing.at, &parts));
+        }
+        match writing.result {
+            Some(result) if is_due => completions.push(Completion::Written { result }),
+            _ => self.writing = Some(writing),
+        }
+    }
+
     fn sync(&mut self, completions: &mut Vec<Completion>) {
         if let Some(Syncing { inode, sectors, .. }) =
-            self.syncing.take_if(|syncing| syncing.not_before <= self.now)
+            self.syncing.take_if(|syncing| syncing.not_before <= self.now && !self.disk_stalls)
         {
             completions.push(Completion::Synced { result: self.disk.end_sync(inode, &sectors) });
         }
@@ -409,13 +444,16 @@ impl Driver for SimDriver {
                 }
             }
             (Operation::Close(socket), _) => self.closing.push((token, socket.0)),
+            (Operation::Write { file, at, parts }, _) => {
+                assert!(self.writing.is_none(), "one write at a time");
+                let not_before = not_before + self.disk_delay();
+                self.writing = Some(Writing { file, at, parts, result: None, not_before });
+            }
             (Operation::Sync(file), _) => {
                 assert!(self.syncing.is_none(), "one sync at a time");
                 let (inode, sectors) = self.disk.begin_sync(file);
-                let slow =
-                    if self.dice.happens(self.faults.slow_sync) { self.dice.below(1000) as u64 } else { 0 };
-                self.syncing =
-                    Some(Syncing { inode, sectors, not_before: not_before + Duration::from_millis(slow) });
+                let not_before = not_before + self.disk_delay();
+                self.syncing = Some(Syncing { inode, sectors, not_before });
             }
             (Operation::Watch(_), _) => {
                 assert!(self.watching.is_none(), "one watch at a time");
@@ -429,11 +467,13 @@ impl Driver for SimDriver {
         self.accept(completions);
         self.receive(completions);
         self.send(completions);
+        self.write(completions);
         self.sync(completions);
         self.watch(completions);
         self.close(completions);
         // A turn with work takes a little time; one without sleeps, unless something was only held back.
         let is_held_back = self.syncing.is_some()
+            || self.writing.is_some()
             || self.in_flight() > self.receiving.len()
             || self.receiving.values().any(|r| r.is_cancelled || r.not_before > self.now);
         self.now += match () {
@@ -455,10 +495,6 @@ impl Driver for SimDriver {
         // What was lent is the kernel's again: whoever still reads it reads garbage.
         self.buffers[usize::from(buffer)].fill(0xdd);
         self.free.push(buffer);
-    }
-
-    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        self.disk.write(file, at, parts)
     }
 
     fn peer(&self, _: Socket) -> Option<IpAddr> {

@@ -1,7 +1,6 @@
 //! The real disk layer behind a recorder: whatever a power cut leaves, what was told to be synced is there.
 
 use std::collections::BTreeMap;
-use std::io::IoSlice;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use bytes::Bytes;
 use forebay::journal::format::BatchHead;
 use forebay::journal::{
     Appender, AppenderOptions, CoreId, CoreLog, FileSystem, Keeper, KeeperOptions, Ledger, Log, LogId,
-    Offset, SegmentWriter, survey,
+    Offset, SegmentWrite, Wish, survey,
 };
 use forebay::uring::{Completion, Driver, Operation, Ring, RingOptions, Token};
 use rustix::io::Errno;
@@ -48,31 +47,38 @@ struct Recorder {
     events: Vec<Event>,
 }
 
-impl SegmentWriter for Recorder {
-    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        let written = self.ring.write(file, at, parts)?;
-        let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        bytes.truncate(written);
-        self.events.push(Event::Written {
-            path: path_of(file),
-            at: usize::try_from(at).expect("small"),
-            bytes,
-        });
-        Ok(written)
-    }
-}
-
 impl Recorder {
+    /// Writes as the reactor does, and waits for it.
+    fn write(&mut self, SegmentWrite { file, at, parts }: SegmentWrite) -> Result<usize, Errno> {
+        let (path, at_byte) = (path_of(file), usize::try_from(at).expect("small"));
+        let bytes = parts.concat();
+        let result = self.complete(Operation::Write { file, at, parts }, |completion| match completion {
+            Completion::Written { result } => Some(result),
+            _ => None,
+        });
+        let bytes = bytes[..result?].to_vec();
+        self.events.push(Event::Written { path, at: at_byte, bytes });
+        result
+    }
+
     /// Syncs as the reactor does, and waits for it.
     fn sync(&mut self, file: RawFd) -> Result<(), Errno> {
         let (path, before) = (path_of(file), self.events.len());
-        self.ring.submit(Token { slot: 0, generation: 0 }, Operation::Sync(file));
+        let result = self.complete(Operation::Sync(file), |completion| match completion {
+            Completion::Synced { result } => Some(result),
+            _ => None,
+        });
+        self.events.push(Event::Synced { path, before });
+        result
+    }
+
+    fn complete<T>(&mut self, operation: Operation, take: fn(Completion) -> Option<T>) -> T {
+        self.ring.submit(Token { slot: 0, generation: 0 }, operation);
         let mut completions = Vec::new();
         loop {
             self.ring.turn(Duration::from_secs(1), &mut completions).expect("a turn");
-            if let Some(Completion::Synced { result }) = completions.pop() {
-                self.events.push(Event::Synced { path, before });
-                return result;
+            if let Some(taken) = completions.drain(..).find_map(take) {
+                return taken;
             }
         }
     }
@@ -114,7 +120,13 @@ fn record(folder: &Path, log: LogId) -> (Vec<Event>, Batches) {
         let records = Bytes::from(vec![u8::try_from(dice.below(256)).expect("a byte"); 1 + dice.below(1500)]);
         let events = 1 + u32::try_from(dice.below(5)).expect("small");
         let head = BatchHead { first: marks.appended(), events };
-        appender.append(&mut recorder, head, records.clone(), 0).expect("a disk with room");
+        appender.append(head, records.clone()).expect("a disk with room");
+        while let Some(wish) = appender.poll(0) {
+            let Wish::Write(write) = wish else { panic!("a disk with room: {wish:?}") };
+            let result = recorder.write(write);
+            appender.handle_written(result, 0);
+        }
+        assert!(!appender.is_busy());
         marks.set_appended(head.end());
         marks.set_written(head.end());
         batches.insert(head.first, (head, records));

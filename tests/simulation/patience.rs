@@ -4,18 +4,25 @@ use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use forebay::api::Code;
+use forebay::config::AckLevel;
 use forebay::reactor::ANSWERS_MAX;
 use forebay::telemetry::Phase;
 
 use crate::clients::{Answer, read};
+use crate::disk::DiskFaults;
 use crate::driver::Wire;
 use crate::scenarios::CALM;
 use crate::world::{Plan, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+fn world_plan() -> Plan {
+    Plan { clients: 0, ..CALM }
+}
+
 fn world() -> World {
-    World::new(Plan { clients: 0, ..CALM })
+    World::new(world_plan())
 }
 
 fn post(world: &World, fields: &str, body: &str) -> Vec<u8> {
@@ -216,6 +223,63 @@ fn a_level_that_is_not_reached_in_time_says_what_was() {
     let request = post(&world, "", "{}");
     send(&mut world, client, &request);
     assert_eq!(answers(&mut world, client)[1].status, 202);
+}
+
+#[test]
+fn a_disk_that_stalls_holds_up_those_alone_who_need_it() {
+    let mut world = World::new(Plan { ack: AckLevel::Written, ..world_plan() });
+    world.reactor.driver_mut().disk_stalls = true;
+    let clients: Vec<RawFd> = (0..3).map(|_| world.connect()).collect();
+    let request = post(&world, "", "{}");
+    for client in &clients {
+        send(&mut world, *client, &request);
+    }
+    let other = world.connect();
+    send(&mut world, other, b"POST /v1/events HTTP/1.1\r\nHost: sim\r\nContent-Length: 2\r\n\r\n{}");
+    assert_eq!(only(&mut world, other).status, 401, "it needs no disk");
+    world.wait(9 * SECOND);
+    assert!(answers(&mut world, clients[0]).is_empty());
+    world.reactor.driver_mut().disk_stalls = false;
+    world.wait(SECOND / 2);
+    for client in clients {
+        assert_eq!(only(&mut world, client).status, 202);
+    }
+    assert_eq!(world.metrics.accepted.value(), 3);
+}
+
+/// Two clients whose time is up while the disk stalls: the event of the first is being written, that of the second is to follow.
+fn stall_too_long(world: &mut World) {
+    world.reactor.driver_mut().disk_stalls = true;
+    let clients = [world.connect(), world.connect()];
+    let request = post(world, "", "{}");
+    for client in clients {
+        send(world, client, &request);
+    }
+    world.wait(11 * SECOND);
+    for client in clients {
+        let answer = only(world, client);
+        assert!(answer.status == 503 && answer.body.contains(r#""level":"queued","id":""#), "{answer:?}");
+    }
+    assert_eq!(world.metrics.accepted.value(), 0, "nobody knows yet");
+    world.reactor.driver_mut().disk_stalls = false;
+}
+
+#[test]
+fn what_is_written_after_its_time_is_accepted_all_the_same() {
+    let mut world = World::new(Plan { ack: AckLevel::Written, ..world_plan() });
+    stall_too_long(&mut world);
+    world.wait(SECOND);
+    assert_eq!(world.metrics.accepted.value(), 2);
+}
+
+#[test]
+fn what_is_not_written_after_its_time_is_counted_as_rejected() {
+    let mut world = World::new(Plan { ack: AckLevel::Written, ..world_plan() });
+    world.set_disk_faults(DiskFaults { write: 1000, ..DiskFaults::default() });
+    stall_too_long(&mut world);
+    world.wait(SECOND);
+    assert_eq!(world.metrics.accepted.value(), 0);
+    assert_eq!(world.metrics.rejected(Code::JournalFailed.index()), 2);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) const CALM: Plan = Plan {
         reset: 0,
         no_descriptor: 0,
         late: 0,
-        slow_sync: 0,
+        slow_disk: 0,
     },
     disk: DiskFaults { write: 0, sync: 0, make: 0 },
     broker: BrokerFaults { nack: 0, returned: 0, lost: 0, silent: 0, poison: 20 },
@@ -133,7 +133,7 @@ fn everything_at_once() {
             reset: permille(20),
             no_descriptor: permille(500),
             late: permille(500),
-            slow_sync: permille(500),
+            slow_disk: permille(500),
         };
         let clients = 1 + dice.below(15);
         let buffers = 1 << dice.below(4);

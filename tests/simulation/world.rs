@@ -368,6 +368,11 @@ impl World {
         self.reactor.driver_mut().wires.get_mut(&descriptor).expect("it was accepted")
     }
 
+    /// From now on, the disk fails so often.
+    pub(crate) fn set_disk_faults(&mut self, faults: DiskFaults) {
+        self.disk.set_faults(faults);
+    }
+
     /// The node moves on to another phase of its life.
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.health.enter(phase);

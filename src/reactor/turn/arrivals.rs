@@ -38,6 +38,7 @@ impl<D: Driver> Reactor<D> {
                     self.listeners.handle_room();
                 }
             }
+            Completion::Written { result } => self.handle_written(result),
             Completion::Synced { result } => self.appender.handle_synced(result, ms(self.desk.moment.now)),
             Completion::Woken { more, .. } => {
                 self.doorbell.answer();

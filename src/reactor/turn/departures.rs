@@ -1,10 +1,7 @@
 //! The end of a turn: its events go to the journal and the forwarder, its answers to the clients.
 
-use std::io::IoSlice;
-use std::os::fd::RawFd;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rustix::io::Errno;
 
 use super::{NOBODY, Reactor, keep_buffer, schedule, stop, touch};
@@ -13,8 +10,9 @@ use crate::clock::{ms, us};
 use crate::config::AckLevel;
 use crate::handoff::Batch;
 use crate::journal::format::BatchHead;
-use crate::journal::{AppendError, SegmentWriter};
-use crate::reactor::connection::{Awaiting, Life};
+use crate::journal::{AppendError, Offset, SegmentWrite, Wish};
+use crate::reactor::awaiting::Awaiting;
+use crate::reactor::connection::Life;
 use crate::reactor::waiters::Waiter;
 use crate::telemetry::Phase;
 use crate::uring::{Driver, How, Operation, Token};
@@ -22,89 +20,120 @@ use crate::uring::{Driver, How, Operation, Token};
 /// How long a connection lingers for the sake of its last answer.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The driver, as the journal sees it.
-struct Writer<'a, D>(&'a mut D);
-
-impl<D: Driver> SegmentWriter for Writer<'_, D> {
-    fn write(&mut self, file: RawFd, at: u64, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        self.0.write(file, at, parts)
-    }
-}
-
 impl<D: Driver> Reactor<D> {
-    /// Hands the turn's events over, and only then decides on their answers.
+    /// Hands the events over that have come, unless others are on their way: only when they are taken over, their answers are decided on.
     pub(super) fn commit(&mut self) {
+        self.drive_journal();
+        if self.appender.is_busy() {
+            return;
+        }
         let (events, records) = self.desk.batch.take();
         if events == 0 {
             return;
         }
-        let mut end = self.appender.log().marks().appended();
-        let mut awaiting = std::mem::take(&mut self.desk.awaiting);
-        let is_queued_enough = awaiting.iter().all(|awaiting| awaiting.level == AckLevel::Queued);
-        let outcome = if is_queued_enough && self.push(events, &records) {
-            Ok(())
-        } else {
-            self.append(events, records)
-        };
-        let moment = self.desk.moment;
-        for Awaiting { app, slot, generation, number, events, level } in awaiting.drain(..) {
-            end = end.plus(events.into());
-            if outcome.is_ok() {
-                self.desk.service.count_accepted(app, events);
-            }
-            // Its connection may have died in the same turn; its events have not.
-            let Some(connection) = self.table.find(Token { slot, generation }) else { continue };
-            if let Err(error) = outcome {
-                let service = &mut self.desk.service;
-                let code = match error {
-                    AppendError::Full => Code::Overloaded,
-                    AppendError::Failed => Code::JournalFailed,
-                };
-                connection.answers.refuse(number, |accepted| service.not_taken_over(accepted, code, moment));
-            } else if level <= AckLevel::Written {
-                connection.answers.grant(number);
-                self.answered += 1;
-            } else {
-                let since_us = us(moment.now);
-                let expires_ms = ms(moment.now + self.options.ack_timeout);
-                let waiter = Waiter { end, events, slot, generation, number, since_us, expires_ms };
-                self.waiters.push(level, waiter);
-            }
-        }
-        self.desk.awaiting = awaiting;
-    }
-
-    /// Hands the turn's events over through the queue alone, if it has room.
-    fn push(&mut self, events: u32, records: &Bytes) -> bool {
-        let is_pushed = self.inlet.push(events, records.clone());
-        if is_pushed {
+        std::mem::swap(&mut self.committing, &mut self.desk.awaiting);
+        let head = BatchHead { first: self.appender.log().marks().appended(), events };
+        if self.committing.is_queued_enough() && self.inlet.push(events, records.clone()) {
             let marks = self.appender.log().marks();
-            let end = marks.appended();
-            marks.set_written(end);
+            marks.set_written(head.end());
             if self.appender.is_synced() {
-                marks.set_synced(end);
+                marks.set_synced(head.end());
             }
+            self.grant(head.first);
+            return;
         }
-        is_pushed
+        match self.appender.append(head, records) {
+            Ok(()) => self.drive_journal(),
+            Err(error) => self.refuse(error),
+        }
     }
 
-    /// Writes the turn's events to the journal, and tells the forwarder of them.
-    fn append(&mut self, events: u32, records: Bytes) -> Result<(), AppendError> {
-        let first = self.appender.log().marks().appended();
-        let head = BatchHead { first, events };
+    /// Does what the journal wishes.
+    fn drive_journal(&mut self) {
+        while let Some(wish) = self.appender.poll(ms(self.desk.moment.now)) {
+            match wish {
+                Wish::Write(SegmentWrite { file, at, parts }) => {
+                    self.driver.submit(NOBODY, Operation::Write { file, at, parts });
+                }
+                Wish::Refused(error) => self.refuse(error),
+            }
+        }
+    }
+
+    /// A write has ended: if it was that of new events, the forwarder is told of them.
+    pub(super) fn handle_written(&mut self, result: Result<usize, Errno>) {
         let now_ms = ms(self.desk.moment.now);
-        self.appender.append(&mut Writer(&mut self.driver), head, records.clone(), now_ms)?;
+        let Some((head, records)) = self.appender.handle_written(result, now_ms) else { return };
+        let BatchHead { first, events } = head;
         let marks = self.appender.log().marks();
         marks.set_appended(head.end());
         marks.set_written(head.end());
         self.inlet.tell(Batch { first, events, records });
-        Ok(())
+        self.grant(first);
     }
 
-    /// Makes good what the disk has failed, if it works again.
-    pub(super) fn mend(&mut self) {
-        self.appender.recover(&mut Writer(&mut self.driver), ms(self.desk.moment.now));
-        self.desk.service.set_journal_failing(self.appender.is_failing());
+    /// The events from `first` on, which were on their way, are taken over: their answers may go, or wait for more.
+    fn grant(&mut self, first: Offset) {
+        let now_us = us(self.driver.now());
+        let mut end = first;
+        for (awaiting, is_told) in self.committing.drain() {
+            let Awaiting { app, slot, generation, number, events, level, since_us } = awaiting;
+            end = end.plus(events.into());
+            self.desk.service.count_accepted(app, events);
+            // Its connection may have died meanwhile; its events have not.
+            let Some(connection) = self.table.find(Token { slot, generation }).filter(|_| !is_told) else {
+                continue;
+            };
+            if level <= AckLevel::Written {
+                self.metrics.request_seconds.record(now_us.saturating_sub(since_us), 1);
+                connection.answers.grant(number);
+                touch(&mut self.touched, connection);
+            } else {
+                let expires_ms = since_us / 1000 + ms(self.options.ack_timeout);
+                let waiter = Waiter { end, events, slot, generation, number, since_us, expires_ms };
+                self.waiters.push(level, waiter);
+            }
+        }
+    }
+
+    /// The events that were on their way are not taken over.
+    fn refuse(&mut self, error: AppendError) {
+        let code = match error {
+            AppendError::Full => Code::Overloaded,
+            AppendError::Failed => Code::JournalFailed,
+        };
+        let (service, moment) = (&mut self.desk.service, self.desk.moment);
+        for (Awaiting { app, slot, generation, number, events, .. }, is_told) in self.committing.drain() {
+            match self.table.find(Token { slot, generation }).filter(|_| !is_told) {
+                Some(connection) => {
+                    connection
+                        .answers
+                        .refuse(number, |accepted| service.not_taken_over(accepted, code, moment));
+                    touch(&mut self.touched, connection);
+                }
+                None => service.count_not_taken_over(app, code, events),
+            }
+        }
+    }
+
+    /// When the next answer's time is up whose events are not taken over.
+    pub(super) fn awaiting_next_ms(&self) -> u64 {
+        let since_us = self.committing.since_us().min(self.desk.awaiting.since_us());
+        (since_us / 1000).saturating_add(ms(self.options.ack_timeout))
+    }
+
+    /// Tells those whose time is up. Their events go on.
+    fn expire_awaiting(&mut self) {
+        let until_us = us(self.desk.moment.now.saturating_sub(self.options.ack_timeout));
+        let (service, moment) = (&mut self.desk.service, self.desk.moment);
+        for batch in [&mut self.committing, &mut self.desk.awaiting] {
+            while let Some(Awaiting { slot, generation, number, .. }) = batch.pop_expired(until_us) {
+                let Some(connection) = self.table.find(Token { slot, generation }) else { continue };
+                let reached = AckLevel::Queued;
+                connection.answers.refuse(number, |accepted| service.ack_timeout(accepted, reached, moment));
+                touch(&mut self.touched, connection);
+            }
+        }
     }
 
     /// Begins a sync if one is due. Last in the turn: until the driver has it, the file must stay.
@@ -117,6 +146,7 @@ impl<D: Driver> Reactor<D> {
 
     /// Releases the answers whose level was reached, and those whose time is up.
     pub(super) fn release(&mut self) {
+        self.expire_awaiting();
         if self.waiters.next_ms() == u64::MAX {
             self.inlet.forget_parked();
             return;
