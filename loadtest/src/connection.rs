@@ -12,11 +12,20 @@ use crate::request::Kind;
 /// Wait before a connection that was refused is tried again.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// A request on its way: since when it counts, and what it is.
+/// A request on its way: when it should have left, when it did, and what it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) due: Duration,
+    pub(crate) left: Duration,
     pub(crate) kind: Kind,
+}
+
+/// Requests that will have no answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lost {
+    pub(crate) requests: u64,
+    /// Those among them that were to be accepted.
+    pub(crate) good: u64,
 }
 
 /// Where a connection stands.
@@ -110,16 +119,17 @@ impl Connection {
         driver.submit(self.token(), Operation::Receive(self.socket));
     }
 
-    /// Gives the connection up; returns how many requests stay without answer.
-    pub(crate) fn end(&mut self, driver: &mut impl Driver) -> u64 {
+    /// Gives the connection up; returns which requests stay without answer.
+    pub(crate) fn end(&mut self, driver: &mut impl Driver) -> Lost {
         if self.state == State::Up {
             self.state = State::Ending;
             driver.shutdown(self.socket, forebay::uring::How::Both);
         }
         self.partial.clear();
-        let unanswered = self.waiting.len() as u64;
+        let good = self.waiting.iter().filter(|sent| sent.kind != Kind::Bad).count() as u64;
+        let lost = Lost { requests: self.waiting.len() as u64, good };
         self.waiting.clear();
-        unanswered
+        lost
     }
 
     /// Closes it once nothing is in flight.

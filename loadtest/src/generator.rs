@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use forebay::uring::{Completion, Driver, Received, Ring, RingOptions};
 
-use crate::connection::{Connection, Sent, State};
+use crate::connection::{Connection, Lost, Sent, State};
 use crate::credentials::Tokens;
 use crate::options::RunOptions;
 use crate::request::{Kind, Payloads, Requests};
 use crate::response::{self, Response};
-use crate::tally::{Progress, Tally};
+use crate::tally::{Answered, Meaning, Progress, Tally};
 
 /// How long to wait for the last answers.
 const GRACE: Duration = Duration::from_secs(15);
@@ -36,13 +36,26 @@ pub(crate) struct Share {
 }
 
 /// What a thread brings back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// Accepted events: id and payload.
     pub(crate) ids: Vec<(String, u32)>,
     /// From the first request to the last answer.
     pub(crate) taken: Duration,
+}
+
+impl Outcome {
+    /// Nothing yet, of a run that may take `duration`.
+    pub(crate) fn new(duration: Duration) -> Self {
+        Self { tally: Tally::new(duration), ids: Vec::new(), taken: Duration::ZERO }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.tally.add(&other.tally);
+        self.ids.extend(other.ids);
+        self.taken = self.taken.max(other.taken);
+    }
 }
 
 /// Why a thread could not work.
@@ -92,6 +105,7 @@ struct Generator {
     /// The connection that has its turn.
     first: usize,
     sent: u64,
+    start: Duration,
     deadline: Duration,
 }
 
@@ -119,13 +133,14 @@ pub(crate) fn run(share: Share, cpu: Option<usize>) -> Result<Outcome, Generator
         connections,
         requests,
         token_version,
-        outcome: Outcome::default(),
+        outcome: Outcome::new(share.options.duration),
         first: 0,
         sent: 0,
+        start,
         deadline,
         share,
     };
-    generator.go(start)?;
+    generator.go()?;
     generator.outcome.taken = generator.ring.now().saturating_sub(start);
     Ok(generator.outcome)
 }
@@ -146,9 +161,9 @@ fn render(share: &Share) -> (u64, Requests) {
 }
 
 impl Generator {
-    fn go(&mut self, start: Duration) -> Result<(), GeneratorError> {
+    fn go(&mut self) -> Result<(), GeneratorError> {
         let mut schedule = self.share.rate.map(|rate| Schedule {
-            start,
+            start: self.start,
             period: Duration::from_secs_f64(1.0 / rate),
             next: 0,
         });
@@ -177,11 +192,19 @@ impl Generator {
             }
             self.share.progress.set(&self.outcome.tally);
         }
-        for connection in &mut self.connections {
-            self.outcome.tally.unanswered += connection.waiting.len() as u64;
-            connection.end(&mut self.ring);
+        for slot in 0..self.connections.len() {
+            self.give_up(slot);
         }
         Ok(())
+    }
+
+    /// Gives a connection up, with all that it still waits for.
+    fn give_up(&mut self, slot: usize) {
+        let Lost { requests, good } = self.connections[slot].end(&mut self.ring);
+        if requests > 0 {
+            let at = self.ring.now().saturating_sub(self.start);
+            self.outcome.tally.give_up(at, requests, good);
+        }
     }
 
     fn refresh_token(&mut self) {
@@ -218,7 +241,10 @@ impl Generator {
                 }
                 self.sent += 1;
                 let kind = self.requests.write_next(&mut bytes);
-                connection.waiting.push_back(Sent { due, kind });
+                if kind != Kind::Bad {
+                    self.outcome.tally.send(now.saturating_sub(self.start), now.saturating_sub(due));
+                }
+                connection.waiting.push_back(Sent { due, left: now, kind });
             }
             if bytes.is_empty() {
                 connection.buffer = bytes;
@@ -235,26 +261,30 @@ impl Generator {
     fn handle(&mut self, completion: Completion) {
         match completion {
             Completion::Received { token, result, more } => {
-                let connection = &mut self.connections[token.slot as usize];
+                let slot = token.slot as usize;
+                let connection = &mut self.connections[slot];
                 connection.is_receiving = more;
                 match result {
                     Received::Data(lease) => {
                         let now = self.ring.now();
                         let bytes = self.ring.lent(&lease);
                         if connection.state == State::Up {
+                            let wants_ids = self.share.options.ids.is_some();
                             let has_ended = take_answers(
                                 connection,
                                 bytes,
+                                self.start,
                                 now,
                                 &mut self.outcome,
-                                self.share.options.ids.is_some(),
+                                wants_ids,
                             );
                             if has_ended {
                                 self.outcome.tally.reconnects += 1;
-                                self.outcome.tally.unanswered += connection.end(&mut self.ring);
+                                self.give_up(slot);
                             }
                         }
                         self.ring.give_back(lease);
+                        let connection = &mut self.connections[slot];
                         if !more && connection.state == State::Up {
                             connection.receive(&mut self.ring);
                         }
@@ -266,22 +296,23 @@ impl Generator {
                         if connection.state == State::Up {
                             self.outcome.tally.reconnects += 1;
                         }
-                        self.outcome.tally.unanswered += connection.end(&mut self.ring);
+                        self.give_up(slot);
                     }
                 }
-                connection.close_if_ended(&mut self.ring);
+                self.connections[slot].close_if_ended(&mut self.ring);
             }
             Completion::Sent { token, result, bytes, start } => {
-                let connection = &mut self.connections[token.slot as usize];
+                let slot = token.slot as usize;
+                let connection = &mut self.connections[slot];
                 connection.is_sending = false;
                 match result {
                     Ok(sent) if start + sent < bytes.len() && connection.state == State::Up => {
                         connection.send(&mut self.ring, bytes, start + sent);
                     }
                     Ok(_) => connection.buffer = bytes,
-                    Err(_) => self.outcome.tally.unanswered += connection.end(&mut self.ring),
+                    Err(_) => self.give_up(slot),
                 }
-                connection.close_if_ended(&mut self.ring);
+                self.connections[slot].close_if_ended(&mut self.ring);
             }
             Completion::Closed { token } => {
                 self.connections[token.slot as usize].state = State::Down { until: Duration::ZERO };
@@ -300,6 +331,7 @@ impl Generator {
 fn take_answers(
     connection: &mut Connection,
     bytes: &[u8],
+    start: Duration,
     now: Duration,
     outcome: &mut Outcome,
     wants_ids: bool,
@@ -322,7 +354,7 @@ fn take_answers(
                 }
                 has_ended = answer.close;
                 let Some(sent) = connection.waiting.pop_front() else { return true };
-                count(&answer, sent, now, outcome, wants_ids);
+                count(&answer, sent, start, now, outcome, wants_ids);
             }
             Ok(None) => break,
             Err(_) => return true,
@@ -334,23 +366,36 @@ fn take_answers(
     has_ended
 }
 
-fn count(answer: &Response<'_>, sent: Sent, now: Duration, outcome: &mut Outcome, wants_ids: bool) {
+fn count(
+    answer: &Response<'_>,
+    sent: Sent,
+    start: Duration,
+    now: Duration,
+    outcome: &mut Outcome,
+    wants_ids: bool,
+) {
+    let Sent { due, left, kind } = sent;
+    let is_accepted = (200..300).contains(&answer.status);
+    // The many: nothing is looked for in them.
+    let code = if is_accepted { "" } else { response::member(answer.body, "code").unwrap_or_default() };
     let tally = &mut outcome.tally;
-    match (sent.kind, answer.status) {
-        (Kind::Good(payload), 200..=299) => {
-            tally.accept(now.saturating_sub(sent.due));
-            if wants_ids {
+    if !is_accepted {
+        tally.count(answer.status, code);
+    }
+    match kind {
+        Kind::Good(payload) => {
+            tally.answer(Answered {
+                at: now.saturating_sub(start),
+                meaning: Meaning::of(answer.status, code),
+                response: now.saturating_sub(due),
+                service: now.saturating_sub(left),
+            });
+            if wants_ids && is_accepted {
                 let id = response::member(answer.body, "id").unwrap_or_default().to_owned();
                 outcome.ids.push((id, payload));
             }
         }
-        (Kind::Bad, 200..=299) => tally.bad_accepted += 1,
-        (kind, status) => {
-            tally.count(status, response::member(answer.body, "code").unwrap_or_default());
-            match kind {
-                Kind::Good(_) => tally.refuse(now.saturating_sub(sent.due)),
-                Kind::Bad => tally.bad_refused += 1,
-            }
-        }
+        Kind::Bad if is_accepted => tally.bad_accepted += 1,
+        Kind::Bad => tally.bad_refused += 1,
     }
 }

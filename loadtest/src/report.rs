@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::options::RunOptions;
-use crate::tally::Tally;
+use crate::tally::{Meaning, Tally};
 
 /// Latencies of good requests, microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -50,22 +50,30 @@ pub(crate) struct Report {
     rate: f64,
     answers: u64,
     accepted: u64,
+    /// Good requests that got another answer.
     refused: u64,
+    /// Good requests by what became of them.
+    meanings: BTreeMap<&'static str, u64>,
     pub(crate) bad_accepted: u64,
     bad_refused: u64,
     unanswered: u64,
     reconnects: u64,
     /// Answers other than 2xx, by status and code.
     refusals: BTreeMap<String, u64>,
-    /// Of those that were accepted.
+    /// Of those that were accepted, from the moment they should have left.
     latency_us: Latency,
+    /// The same, from the moment they left.
+    service_us: Latency,
     /// Of those that were refused.
     refusal_latency_us: Latency,
+    /// How late requests left.
+    lag_us: Latency,
 }
 
 impl Report {
     pub(crate) fn new(tally: &Tally, taken: Duration) -> Self {
-        let answers = tally.accepted + tally.refused + tally.bad_accepted + tally.bad_refused;
+        let accepted = tally.meanings.of(Meaning::Accepted);
+        let answers = tally.answered();
         let refusals = tally.answers.iter().map(|((status, code), count)| {
             let name = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
             (name, *count)
@@ -75,21 +83,24 @@ impl Report {
             #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
             rate: answers as f64 / taken.as_secs_f64().max(1e-9),
             answers,
-            accepted: tally.accepted,
-            refused: tally.refused,
+            accepted,
+            refused: tally.meanings.total() - accepted - tally.unanswered_good,
+            meanings: Meaning::ALL.map(|meaning| (meaning.as_str(), tally.meanings.of(meaning))).into(),
             bad_accepted: tally.bad_accepted,
             bad_refused: tally.bad_refused,
             unanswered: tally.unanswered,
             reconnects: tally.reconnects,
             refusals: refusals.collect(),
-            latency_us: Latency::of(&tally.latency_us),
-            refusal_latency_us: Latency::of(&tally.refusal_latency_us),
+            latency_us: Latency::of(&tally.response_us),
+            service_us: Latency::of(&tally.service_us),
+            refusal_latency_us: Latency::of(&tally.refusal_us),
+            lag_us: Latency::of(&tally.lag_us),
         }
     }
 
     /// Whether a threshold of the command line is broken.
     pub(crate) fn breaks(&self, options: &RunOptions) -> bool {
-        let good = self.accepted + self.refused + self.unanswered;
+        let good: u64 = self.meanings.values().sum();
         #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
         let error_ratio = (good - self.accepted) as f64 / good.max(1) as f64;
         let too_slow = options.max_p99.is_some_and(|max| u128::from(self.latency_us.p99) > max.as_micros());

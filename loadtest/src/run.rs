@@ -67,12 +67,9 @@ pub(crate) fn run(options: &RunOptions) -> Result<Verdict, AnyError> {
     }
     progress.finish_and_clear();
 
-    let mut whole = Outcome::default();
+    let mut whole = Outcome::new(options.duration);
     for thread in threads {
-        let outcome = thread.join().map_err(|_| "a thread of the generator failed")??;
-        whole.tally.add(&outcome.tally);
-        whole.ids.extend(outcome.ids);
-        whole.taken = whole.taken.max(outcome.taken);
+        whole.add(thread.join().map_err(|_| "a thread of the generator failed")??);
     }
     if let Some(path) = &options.ids {
         let mut file = BufWriter::new(OpenOptions::new().create(true).append(true).open(path)?);

@@ -9,80 +9,247 @@ use hdrhistogram::Histogram;
 /// Longest latency that is told apart.
 const LATENCY_US_MAX: u64 = 600_000_000;
 
+/// What an answer means for whoever sent a good request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Meaning {
+    /// 2xx: taken over.
+    Accepted,
+    /// 429: more than the app may send.
+    Limited,
+    /// 503 `overloaded` or `draining`: more than the node takes.
+    Overloaded,
+    /// Any other 4xx: the request was found wrong.
+    Refused,
+    /// Any other answer, or none: nobody knows what became of the events.
+    Failed,
+}
+
+impl Meaning {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Accepted, Self::Limited, Self::Overloaded, Self::Refused, Self::Failed];
+
+    /// The meaning of a status and of the `code` of its problem (RFC 9457).
+    pub(crate) fn of(status: u16, code: &str) -> Self {
+        match (status, code) {
+            (200..=299, _) => Self::Accepted,
+            (429, _) => Self::Limited,
+            (503, "overloaded" | "draining") => Self::Overloaded,
+            (400..=499, _) => Self::Refused,
+            _ => Self::Failed,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Limited => "limited",
+            Self::Overloaded => "overloaded",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Good requests by what their answers mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Meanings([u64; Meaning::ALL.len()]);
+
+impl Meanings {
+    pub(crate) fn of(&self, meaning: Meaning) -> u64 {
+        self.0[meaning as usize]
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    fn count(&mut self, meaning: Meaning, count: u64) {
+        self.0[meaning as usize] += count;
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
+}
+
+/// An answer to a good request, and how long it took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    /// Since the start of the run.
+    pub(crate) at: Duration,
+    pub(crate) meaning: Meaning,
+    /// Since the request should have left.
+    pub(crate) response: Duration,
+    /// Since it left.
+    pub(crate) service: Duration,
+}
+
 /// Counts and latencies; each thread has its own, and they are added up in the end.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Answers by status and `code`.
+    /// Answers other than 2xx by status and `code`, to good requests and to bad ones.
     pub(crate) answers: BTreeMap<(u16, String), u64>,
-    /// Good requests that were accepted.
-    pub(crate) accepted: u64,
-    /// Good requests that got another answer.
-    pub(crate) refused: u64,
+    /// Good requests that were sent.
+    pub(crate) sent: u64,
+    /// Of these, what was answered, or never will be.
+    pub(crate) meanings: Meanings,
     /// Bad requests that were accepted.
     pub(crate) bad_accepted: u64,
     /// Bad requests that were refused.
     pub(crate) bad_refused: u64,
     /// Requests whose connection ended without an answer.
     pub(crate) unanswered: u64,
+    /// Those among them that were good.
+    pub(crate) unanswered_good: u64,
     /// Connections that had to be opened again.
     pub(crate) reconnects: u64,
-    /// From the moment a good request left (or should have left) to its 2xx, microseconds.
-    pub(crate) latency_us: Histogram<u64>,
-    /// The same for good requests that got another answer.
-    pub(crate) refusal_latency_us: Histogram<u64>,
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            answers: BTreeMap::new(),
-            accepted: 0,
-            refused: 0,
-            bad_accepted: 0,
-            bad_refused: 0,
-            unanswered: 0,
-            reconnects: 0,
-            latency_us: histogram(),
-            refusal_latency_us: histogram(),
-        }
-    }
+    /// From the moment an accepted request should have left to its answer, microseconds.
+    pub(crate) response_us: Histogram<u64>,
+    /// The same, from the moment it left.
+    pub(crate) service_us: Histogram<u64>,
+    /// As [`Self::response_us`], of requests that got another answer.
+    pub(crate) refusal_us: Histogram<u64>,
+    /// How late requests left that were to leave at a given moment, microseconds.
+    pub(crate) lag_us: Histogram<u64>,
+    /// The same over time.
+    pub(crate) series: Series,
 }
 
 impl Tally {
-    /// A good request got its 2xx.
-    pub(crate) fn accept(&mut self, latency: Duration) {
-        self.accepted += 1;
-        record(&mut self.latency_us, latency);
+    /// Nothing yet, of a run that may take `duration`.
+    pub(crate) fn new(duration: Duration) -> Self {
+        Self {
+            answers: BTreeMap::new(),
+            sent: 0,
+            meanings: Meanings::default(),
+            bad_accepted: 0,
+            bad_refused: 0,
+            unanswered: 0,
+            unanswered_good: 0,
+            reconnects: 0,
+            response_us: histogram(3),
+            service_us: histogram(3),
+            refusal_us: histogram(3),
+            lag_us: histogram(3),
+            series: Series::new(duration),
+        }
     }
 
-    /// A good request got another answer.
-    pub(crate) fn refuse(&mut self, latency: Duration) {
-        self.refused += 1;
-        record(&mut self.refusal_latency_us, latency);
+    /// A good request leaves, so long after the start and so long after it should have.
+    pub(crate) fn send(&mut self, at: Duration, lag: Duration) {
+        self.sent += 1;
+        record(&mut self.lag_us, lag);
+        self.series.at(at).sent += 1;
     }
 
-    /// Counts an answer; 202s, the many, are counted by [`Self::accepted`] and [`Self::bad_accepted`] alone until the end.
+    /// A good request got its answer.
+    pub(crate) fn answer(&mut self, answered: Answered) {
+        let Answered { at, meaning, response, service } = answered;
+        self.meanings.count(meaning, 1);
+        let interval = self.series.at(at);
+        interval.meanings.count(meaning, 1);
+        if meaning == Meaning::Accepted {
+            record(&mut interval.response_us, response);
+            record(&mut self.response_us, response);
+            record(&mut self.service_us, service);
+        } else {
+            record(&mut self.refusal_us, response);
+        }
+    }
+
+    /// So many requests, of which so many are good, will have no answer.
+    pub(crate) fn give_up(&mut self, at: Duration, requests: u64, good: u64) {
+        self.unanswered += requests;
+        self.unanswered_good += good;
+        self.meanings.count(Meaning::Failed, good);
+        self.series.at(at).meanings.count(Meaning::Failed, good);
+    }
+
+    /// Counts an answer that is no 2xx.
     pub(crate) fn count(&mut self, status: u16, code: &str) {
         *self.answers.entry((status, code.to_owned())).or_default() += 1;
+    }
+
+    /// Requests that were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.meanings.total() - self.unanswered_good + self.bad_accepted + self.bad_refused
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
         for (answer, count) in &other.answers {
             *self.answers.entry(answer.clone()).or_default() += count;
         }
-        self.accepted += other.accepted;
-        self.refused += other.refused;
+        self.sent += other.sent;
+        self.meanings.add(&other.meanings);
         self.bad_accepted += other.bad_accepted;
         self.bad_refused += other.bad_refused;
         self.unanswered += other.unanswered;
+        self.unanswered_good += other.unanswered_good;
         self.reconnects += other.reconnects;
-        self.latency_us.add(&other.latency_us).expect("the same bounds");
-        self.refusal_latency_us.add(&other.refusal_latency_us).expect("the same bounds");
+        self.response_us.add(&other.response_us).expect("the same bounds");
+        self.service_us.add(&other.service_us).expect("the same bounds");
+        self.refusal_us.add(&other.refusal_us).expect("the same bounds");
+        self.lag_us.add(&other.lag_us).expect("the same bounds");
+        self.series.add(&other.series);
     }
 }
 
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("constant bounds")
+/// A stretch of a run.
+#[derive(Debug)]
+pub(crate) struct Interval {
+    /// Good requests that left in it.
+    pub(crate) sent: u64,
+    /// Good requests whose answers came in it.
+    pub(crate) meanings: Meanings,
+    /// Of those that were accepted.
+    pub(crate) response_us: Histogram<u64>,
+}
+
+/// A run, cut into equal stretches.
+#[derive(Debug)]
+pub(crate) struct Series {
+    /// How long each is.
+    pub(crate) interval: Duration,
+    pub(crate) intervals: Vec<Interval>,
+}
+
+impl Series {
+    /// Long runs have longer stretches: a plot has no more places, and each takes memory.
+    const INTERVALS_MAX: u32 = 600;
+
+    fn new(duration: Duration) -> Self {
+        let interval = duration.div_f64(Self::INTERVALS_MAX.into());
+        Self { interval: interval.max(Duration::from_secs(1)), intervals: Vec::new() }
+    }
+
+    fn at(&mut self, at: Duration) -> &mut Interval {
+        let index = at.as_nanos() / self.interval.as_nanos();
+        let index = usize::try_from(index).expect("a run ends soon after its duration");
+        while self.intervals.len() <= index {
+            self.intervals.push(Interval {
+                sent: 0,
+                meanings: Meanings::default(),
+                response_us: histogram(2),
+            });
+        }
+        &mut self.intervals[index]
+    }
+
+    fn add(&mut self, other: &Self) {
+        assert_eq!(self.interval, other.interval, "of the same run");
+        for (index, from) in (0..).zip(&other.intervals) {
+            let to = self.at(self.interval * index);
+            to.sent += from.sent;
+            to.meanings.add(&from.meanings);
+            to.response_us.add(&from.response_us).expect("the same bounds");
+        }
+    }
+}
+
+fn histogram(digits: u8) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, digits).expect("constant bounds")
 }
 
 fn record(histogram: &mut Histogram<u64>, latency: Duration) {
@@ -90,7 +257,7 @@ fn record(histogram: &mut Histogram<u64>, latency: Duration) {
     histogram.saturating_record(us.max(1));
 }
 
-/// What the progress bar shows of one thread.
+/// What is shown of one thread while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) answered: AtomicU64,
@@ -99,8 +266,50 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn set(&self, tally: &Tally) {
-        let answered = tally.accepted + tally.refused + tally.bad_accepted + tally.bad_refused;
-        self.answered.store(answered, Ordering::Relaxed);
-        self.refused.store(tally.refused + tally.unanswered, Ordering::Relaxed);
+        self.answered.store(tally.answered(), Ordering::Relaxed);
+        let accepted = tally.meanings.of(Meaning::Accepted);
+        self.refused.store(tally.meanings.total() - accepted, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_counts_for_what_it_means() {
+        for (status, code, meaning) in [
+            (202, "", Meaning::Accepted),
+            (429, "rate_limited", Meaning::Limited),
+            (503, "overloaded", Meaning::Overloaded),
+            (503, "draining", Meaning::Overloaded),
+            (503, "ack_timeout", Meaning::Failed),
+            (503, "journal_failed", Meaning::Failed),
+            (401, "invalid_token", Meaning::Refused),
+            (500, "", Meaning::Failed),
+        ] {
+            assert_eq!(Meaning::of(status, code), meaning, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn threads_add_up_also_over_time() {
+        let ms = Duration::from_millis;
+        let mut sum = Tally::new(ms(5000));
+        for (at, meaning) in [(100, Meaning::Accepted), (2500, Meaning::Accepted), (2700, Meaning::Limited)] {
+            let mut one = Tally::new(ms(5000));
+            one.send(ms(at) - ms(20), ms(1));
+            one.answer(Answered { at: ms(at), meaning, response: ms(21), service: ms(20) });
+            sum.add(&one);
+        }
+        sum.give_up(ms(4000), 3, 2);
+        assert_eq!((sum.sent, sum.meanings.total(), sum.meanings.of(Meaning::Accepted)), (3, 5, 2));
+        let counts: Vec<_> = sum
+            .series
+            .intervals
+            .iter()
+            .map(|interval| (interval.sent, interval.meanings.total(), interval.response_us.len()))
+            .collect();
+        assert_eq!(counts, [(1, 1, 1), (0, 0, 0), (2, 2, 1), (0, 0, 0), (0, 2, 0)]);
     }
 }
