@@ -4,9 +4,9 @@
 //! event. It runs at its own pace, turn by turn, never in reaction to a single completion:
 //!
 //! 1. `turn`: hand over what was submitted, take what completed, read the clocks once;
-//! 2. feed received bytes to their connections; accepted events gather in the turn's batch;
-//! 3. `commit`: one append of the batch to the journal, one push to the forwarder. Only then are its answers made: if the append fails, every
-//!    event of the turn gets 503;
+//! 2. feed received bytes to their connections; accepted events gather in a batch;
+//! 3. `commit`: hand the batch to the journal, unless another is being written: then it goes on gathering. Only when it is written does it go to the
+//!    forwarder, and are its answers made: if the write fails, every event of it gets 503;
 //! 4. release the answers whose watermark was reached, and those whose time is up;
 //! 5. `advance` each connection that was touched: one coalesced send, re-arm, linger, join, free.
 //!
