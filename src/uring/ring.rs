@@ -73,6 +73,12 @@ impl Ring {
         if !parameters.is_feature_ext_arg() {
             return Err(UringError::explain("IORING_FEAT_EXT_ARG", Errno::NOTSUP));
         }
+        // What blocks goes to threads of the kernel, which may run anywhere: here they stay where this thread was pinned to, whose CPU has
+        // in its cache what they are to write.
+        uring
+            .submitter()
+            .register_iowq_aff(&affinity())
+            .map_err(|error| explain("io_uring_register (IORING_REGISTER_IOWQ_AFF)", &error))?;
         let buffers = Buffers::register(&uring, options.buffers, options.buffer_bytes, BUFFER_GROUP)
             .map_err(|errno| UringError::explain("io_uring_register (IORING_REGISTER_PBUF_RING)", errno))?;
         Ok(Self {
@@ -320,6 +326,15 @@ impl Drop for Ring {
             std::mem::forget((std::mem::take(&mut self.sends), self.writing.take()));
         }
     }
+}
+
+/// The CPUs that this thread may run on.
+fn affinity() -> libc::cpu_set_t {
+    // SAFETY: a set of bits, for which zero is a value.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours and as large as we say. It cannot fail then; if it did, an empty set would be refused by whoever takes it.
+    unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) };
+    set
 }
 
 fn close(descriptor: RawFd) {
