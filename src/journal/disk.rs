@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use super::appender::SegmentFile;
 use super::format::HEADER_BYTES;
 
-/// Zeros are written in pieces of this size.
-const ZERO_BYTES: usize = 1 << 20;
+/// Zeros are written in pieces of this size. Not larger: the page cache keeps them in folios as large as the write, and ext4 walks over all blocks of
+/// a folio each time that a part of it is written.
+const ZERO_BYTES: usize = 64 << 10;
 
 /// Files and folders. Where nothing else is said, what makes, replaces or wipes something returns only when that survives a power cut.
 pub trait Disk {

@@ -119,7 +119,7 @@ impl<D: Driver> Reactor<D> {
     /// When the next answer's time is up whose events are not taken over.
     pub(super) fn awaiting_next_ms(&self) -> u64 {
         let since_us = self.committing.since_us().min(self.desk.awaiting.since_us());
-        (since_us / 1000).saturating_add(ms(self.options.ack_timeout))
+        since_us.div_ceil(1000).saturating_add(ms(self.options.ack_timeout))
     }
 
     /// Tells those whose time is up. Their events go on.
