@@ -154,6 +154,11 @@ impl Dispatch {
         self.tracker.handle_channel_closed()
     }
 
+    /// Whether a confirm is overdue: the connection is to be given up.
+    pub fn take_overdue(&mut self, now: Duration) -> bool {
+        self.tracker.take_overdue(now)
+    }
+
     /// The broker was not to be heard: waiting starts anew.
     pub fn restart_timeouts(&mut self, now: Duration) {
         self.tracker.restart_timeouts(now);

@@ -185,7 +185,7 @@ impl Forwarder {
                 () = self.bell.rung(), if wants_more || is_blocked => {}
                 () = sleep_until(wake_at) => {
                     let now = clock::monotonic();
-                    if !is_blocked && self.dispatch.tracker().overdue_at().is_some_and(|at| at <= now) {
+                    if !is_blocked && self.dispatch.take_overdue(now) {
                         return End::Lost("a confirm is overdue".to_owned());
                     }
                 }

@@ -322,6 +322,16 @@ impl Tracker {
         self.in_flight.first_key_value().map(|(_, sent)| sent.sent_at + self.options.confirm_timeout)
     }
 
+    /// Whether a confirm is overdue. The connection is to be given up then, and less is sent at once over the next: it may be that the broker
+    /// is there and cannot write as much in that time, and would never be done with what is sent to it again and again.
+    pub fn take_overdue(&mut self, now: Duration) -> bool {
+        let is_overdue = self.overdue_at().is_some_and(|at| at <= now);
+        if is_overdue {
+            self.halve_window();
+        }
+        is_overdue
+    }
+
     /// The broker was not to be heard (it blocks publishers): waiting starts anew.
     pub fn restart_timeouts(&mut self, now: Duration) {
         for sent in self.in_flight.values_mut() {
@@ -346,11 +356,15 @@ impl Tracker {
         self.again.make_contiguous().sort_by_key(|message| (message.id.first, message.id.log));
     }
 
+    fn halve_window(&mut self) {
+        self.window = (self.window / 2).max(1);
+    }
+
     fn slow_down(&mut self, now: Duration) {
         if self.paused_until.is_some_and(|until| until > now) {
             return; // the same trouble
         }
-        self.window = (self.window / 2).max(1);
+        self.halve_window();
         self.paused_until = Some(now + self.pause.wait());
     }
 }
@@ -568,5 +582,29 @@ mod tests {
         assert_eq!(tracker.overdue_at(), Some(NOW + Duration::from_secs(30)));
         tracker.restart_timeouts(NOW + Duration::from_secs(20));
         assert_eq!(tracker.overdue_at(), Some(NOW + Duration::from_secs(50)));
+    }
+
+    #[test]
+    fn a_broker_that_cannot_keep_up_gets_less_at_once_until_it_can() {
+        let mut tracker = tracker(8);
+        let messages: Vec<_> = (0..8).map(|index| message(index * 10, index * 10 + 1)).collect();
+        messages.iter().for_each(|message| drop(send(&mut tracker, message)));
+        let late = NOW + Duration::from_secs(30);
+        assert!(!tracker.take_overdue(late - Duration::from_millis(1)));
+        let mut sent = Vec::new();
+        for window in [4, 2, 1, 1] {
+            assert!(tracker.take_overdue(late));
+            tracker.handle_lost();
+            sent.clear();
+            while tracker.may_send(NOW) {
+                let again = tracker.poll_again().expect("all of them go again");
+                sent.push(tracker.handle_sent(again, NOW));
+            }
+            assert_eq!(sent.len(), window);
+        }
+        tracker.handle_acked(sent[0]);
+        let fence = tracker.handle_fence_sent();
+        tracker.handle_answered(fence);
+        assert_eq!(tracker.window, 2, "it keeps up: more can be under way");
     }
 }
