@@ -588,9 +588,11 @@ mod tests {
     fn a_broker_that_cannot_keep_up_gets_less_at_once_until_it_can() {
         let mut tracker = tracker(8);
         let messages: Vec<_> = (0..8).map(|index| message(index * 10, index * 10 + 1)).collect();
-        messages.iter().for_each(|message| drop(send(&mut tracker, message)));
+        for message in &messages {
+            send(&mut tracker, message);
+        }
         let late = NOW + Duration::from_secs(30);
-        assert!(!tracker.take_overdue(late - Duration::from_millis(1)));
+        assert!(!tracker.take_overdue(NOW + Duration::from_secs(29)));
         let mut sent = Vec::new();
         for window in [4, 2, 1, 1] {
             assert!(tracker.take_overdue(late));
