@@ -298,7 +298,7 @@ mod tests {
         let mut sum = Tally::new(ms(5000));
         for (at, meaning) in [(100, Meaning::Accepted), (2500, Meaning::Accepted), (2700, Meaning::Limited)] {
             let mut one = Tally::new(ms(5000));
-            one.send(ms(at) - ms(20), ms(1));
+            one.send(ms(at - 20), ms(1));
             one.answer(Answered { at: ms(at), meaning, response: ms(21), service: ms(20) });
             sum.add(&one);
         }
