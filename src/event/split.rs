@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memchr::memchr2;
+
 use super::json::trim;
 
 /// Most items in a batch.
@@ -28,14 +30,11 @@ pub fn split_array(text: &[u8], items: &mut Vec<Range<usize>>) -> Result<(), Not
     if trim(&text[first..last]).is_empty() {
         return Ok(());
     }
-    let (mut start, mut open) = (first, 0usize);
-    let (mut in_string, mut escaped) = (false, false);
-    for (at, byte) in text.iter().enumerate().take(last).skip(first) {
+    let inside = &text[..last];
+    let (mut start, mut open, mut at) = (first, 0usize, first);
+    while let Some(byte) = inside.get(at) {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
+            b'"' => at = string_end(inside, at + 1).ok_or(NotABatch::Invalid)?,
             b'{' | b'[' => open += 1,
             b'}' | b']' => open = open.checked_sub(1).ok_or(NotABatch::Invalid)?,
             b',' if open == 0 => {
@@ -44,11 +43,23 @@ pub fn split_array(text: &[u8], items: &mut Vec<Range<usize>>) -> Result<(), Not
             }
             _ => {}
         }
+        at += 1;
     }
-    if open > 0 || in_string {
+    if open > 0 {
         return Err(NotABatch::Invalid);
     }
     push(text, start..last, items)
+}
+
+/// Where the string ends whose text begins at `at`: most of a batch lies in strings, which are passed over many bytes at a time.
+fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at);
+        }
+        at += 2; // whatever is escaped
+    }
 }
 
 fn push(text: &[u8], item: Range<usize>, items: &mut Vec<Range<usize>>) -> Result<(), NotABatch> {
