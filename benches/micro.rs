@@ -1,4 +1,6 @@
-//! What each step of an event's way costs by itself.
+//! What each step of an event's way costs by itself: `make bench`.
+
+mod pieces;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -6,100 +8,64 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use forebay::auth::{App, Credentials, KeyRing, Registry, TokenCache, mint, verify};
-use forebay::event::{EventIds, EventKind, JsonChecker, Record, SecondLook, TurnBatch};
 use forebay::handoff::{Bell, Doorbell, QueueLimits, queue};
-use forebay::http::{Decoder, HeadLimits, Step};
-use uuid::Uuid;
+use forebay::journal::{Disk, FileSystem, SegmentWrite};
+use forebay::uring::{Completion, Driver, Operation, Ring, RingOptions, Token};
+use pieces::{SEGMENT_BYTES, Segments, batch_records};
 
-const NOW: Duration = Duration::from_secs(1_790_000_000);
+/// The ring knows one write at a time, and needs no name for it.
+const TOKEN: Token = Token { slot: 0, generation: 0 };
+/// Longest time that a disk may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A crash report of about `bytes`.
-fn report(bytes: usize) -> Vec<u8> {
-    let frame = r#"{"lineNumber":217,"className":"app.checkout.Service","fileName":"src/core/queue.rs","methodName":"commit"}"#;
-    let frames = vec![frame; 1 + bytes.saturating_sub(300) / frame.len()].join(",");
-    format!(r#"{{"occurredOn":"2026-11-24T12:00:00.000Z","details":{{"machineName":"web-7","error":{{"className":"TypeError","message":"Cannot read properties of undefined","stackTrace":[{frames}]}}}}}}"#).into_bytes()
+/// The pieces without a kernel.
+fn pure(c: &mut Criterion) {
+    for mut piece in pieces::pieces() {
+        let mut group = c.benchmark_group("piece");
+        if piece.bytes > 0 {
+            group.throughput(Throughput::Bytes(piece.bytes as u64));
+        }
+        group.bench_function(piece.name, |b| b.iter(&mut piece.work));
+        group.finish();
+    }
 }
 
-fn credentials() -> (Credentials, String) {
-    let mut registry = Registry::default();
-    let (app, _) = App::create("bench");
-    registry.insert(app.clone()).expect("the first app");
-    let keys = KeyRing::parse(&KeyRing::generate()).expect("own text");
-    let token = mint(&keys, &app, NOW, Duration::from_mins(15));
-    (Credentials { registry, keys }, token)
-}
-
-fn http(c: &mut Criterion) {
-    let (_, token) = credentials();
-    let body = report(600);
-    let head = format!(
-        "POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: bench/1\r\nAccept: application/json\r\n\
-         Accept-Encoding: identity\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let request = [head.as_bytes(), &body].concat();
-    let limits = HeadLimits { head_bytes_max: 16 << 10 };
-    c.bench_function("http: a request in one piece", |b| {
-        let mut decoder = Decoder::default();
-        let mut input = request.clone();
+/// A batch through the appender, the ring and a file, written before as a node's segments are. Syncs are left out: what they take is the disk's.
+fn journal(c: &mut Criterion) {
+    // Not in /tmp, which may have no disk below.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let path = folder.path().join("segment");
+    FileSystem.make_segment(&path, SEGMENT_BYTES).expect("a file");
+    let mut segments = Segments::open_with(move || {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path);
+        Box::new(file.expect("made above"))
+    });
+    let mut ring = Ring::new(RingOptions::default()).expect("a kernel with io_uring");
+    let records = batch_records(64 << 10);
+    let mut group = c.benchmark_group("journal");
+    group.throughput(Throughput::Bytes(records.len() as u64));
+    group.bench_function("append a batch of 64 KiB, through the ring into a file", |b| {
         b.iter(|| {
-            let (used, step) = decoder.step(&mut input, limits);
-            assert!(matches!(step, Step::Head(_)));
-            decoder.take_body(usize::MAX);
-            let (_, step) = decoder.step(&mut input[used..], limits);
-            assert!(matches!(step, Step::Body(_)));
+            let SegmentWrite { file, at, parts } = segments.append(black_box(&records));
+            ring.submit(TOKEN, Operation::Write { file, at, parts });
+            segments.handle_written(await_write(&mut ring));
+            segments.sync_without_disk();
         });
     });
-}
-
-fn auth(c: &mut Criterion) {
-    let (credentials, token) = credentials();
-    c.bench_function("auth: verify a token", |b| {
-        b.iter(|| verify(&credentials, black_box(token.as_bytes()), NOW).is_ok());
-    });
-    c.bench_function("auth: verify a token that is remembered", |b| {
-        let mut cache = TokenCache::default();
-        b.iter(|| cache.verify(&credentials, black_box(token.as_bytes()), NOW).is_ok());
-    });
-}
-
-struct NoLooks;
-
-impl SecondLook for NoLooks {
-    fn spend(&mut self, _: usize) -> bool {
-        false
-    }
-}
-
-fn event(c: &mut Criterion) {
-    let mut group = c.benchmark_group("event: check and frame");
-    for bytes in [600, 2_000, 16_000] {
-        let body = report(bytes);
-        group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(format!("{bytes} B"), |b| {
-            let (mut checker, mut ids, mut batch) =
-                (JsonChecker::default(), EventIds::default(), TurnBatch::default());
-            let mut spoiled = body.clone();
-            b.iter(|| {
-                batch.begin(usize::MAX, usize::MAX);
-                spoiled.copy_from_slice(&body);
-                let placed = batch.append(&Record {
-                    kind: EventKind::Event,
-                    lenient: false,
-                    received_us: 1,
-                    app: Uuid::nil(),
-                    id: ids.next(1),
-                    traceparent: None,
-                    payload: &spoiled,
-                });
-                let checked = checker.check_object(batch.payload(placed), &mut spoiled, &mut NoLooks);
-                assert!(checked.is_ok());
-                batch.take()
-            });
-        });
-    }
     group.finish();
+}
+
+/// Bytes that were written.
+fn await_write(ring: &mut Ring) -> usize {
+    let mut completions = Vec::new();
+    loop {
+        ring.turn(PATIENCE, &mut completions).expect("the ring turns");
+        match completions.pop() {
+            Some(Completion::Written { result }) => return result.expect("the disk takes it"),
+            None => {}
+            Some(other) => unreachable!("nothing else was asked for: {other:?}"),
+        }
+    }
 }
 
 fn handoff(c: &mut Criterion) {
@@ -118,5 +84,5 @@ fn handoff(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, http, auth, event, handoff);
+criterion_group!(benches, pure, journal, handoff);
 criterion_main!(benches);
