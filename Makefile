@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test test-balancer lint doc bench bench-peers bench-levels bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test test-balancer lint doc bench instructions bench-peers bench-levels bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,9 @@ doc: ## Build the documentation of the code
 
 bench: ## Micro-benchmarks
 	cargo bench --bench micro
+
+instructions: ## Count the instructions of each piece: 3 % more or less than accepted fail
+	scripts/instructions
 
 bench-peers: ## Forebay, nginx and an axum service side by side: CPU per request
 	scripts/bench-peers
