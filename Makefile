@@ -33,7 +33,7 @@ bench: ## Micro-benchmarks
 instructions: ## Count the instructions of each piece: 3 % more or less than accepted fail
 	scripts/instructions
 
-bench-peers: ## Forebay, nginx and an axum service side by side: CPU per request
+bench-peers: ## Forebay beside nginx and services on hyper, axum, fastify and FastAPI: CPU per request, latency, memory
 	scripts/bench-peers
 
 bench-levels: ## The four levels of the 202 side by side: CPU per request, latency at half load
@@ -66,4 +66,4 @@ broker-stop: ## Stop it
 clean: ## Remove everything that was built or kept
 	for name in main outage tls bench chaos; do scripts/broker remove $$name; done
 	cargo clean
-	rm -rf .broker forebay-data benches/peers/axum/target fuzz/target
+	rm -rf .broker forebay-data fuzz/target

@@ -4,33 +4,35 @@
 //! Four nodes, one for each level, with the same flags otherwise; only one is loaded at a time. Reactors run on CPU 0; load, forwarders and
 //! the broker on CPU 1. `queued` writes nothing to the journal while the queue has room, so it is what the journal is measured by.
 
-#[path = "../peers/peer.rs"]
-#[allow(dead_code, reason = "shared with the peers, of which this needs a part")]
-mod peer;
-#[path = "../peers/statistics.rs"]
-mod statistics;
+#[path = "../lab/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the other benchmarks of servers, of which this needs a part"
+)]
+mod lab;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use peer::{Lab, Peer, Sample, rounds_and_seconds};
-use statistics::Interval;
+use lab::statistics::Interval;
+use lab::{Lab, Load, Server, rounds_and_seconds};
 
 const LEVELS: [&str; 4] = ["queued", "written", "synced", "confirmed"];
+const PORTS: [u16; 4] = [18080, 18083, 18084, 18085];
 /// What the journal may cost, as a multiple of `queued`: the upper end of the interval.
 const PROMISES: [(&str, f64); 2] = [("written", 1.10), ("synced", 1.20)];
 
 fn main() {
-    let (rounds, seconds) = rounds_and_seconds();
-    let lab = Lab::new(PathBuf::from(std::env::var("PEERS_DIR").expect("run this with `make bench-levels`")));
-    let nodes: Vec<Peer> =
-        LEVELS.iter().enumerate().map(|(slot, level)| Peer::forebay(&lab, level, slot)).collect();
+    let (rounds, seconds) = rounds_and_seconds(12);
+    let lab = Lab::open();
+    let nodes: Vec<Server> =
+        LEVELS.into_iter().zip(PORTS).map(|(level, port)| lab.node_at(level, port)).collect();
 
-    let mut full: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
+    let mut full: BTreeMap<&str, Vec<Load>> = BTreeMap::new();
     for round in 0..rounds {
         for step in 0..nodes.len() {
             let node = &nodes[(round + step) % nodes.len()];
-            let sample = node.measure(&lab, 1, seconds);
+            let sample = lab.load(node, seconds, &[]);
             eprintln!("round {round} {:9} {sample}", node.name);
             full.entry(node.name).or_default().push(sample);
         }
@@ -43,12 +45,12 @@ fn main() {
             (*level, format!("{:.0}", least / 2.0))
         })
         .collect();
-    let mut half: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
+    let mut half: BTreeMap<&str, Vec<Load>> = BTreeMap::new();
     for round in 0..rounds {
         for step in 0..nodes.len() {
             let node = &nodes[(round + step) % nodes.len()];
             let rate = &rates[node.name];
-            let sample = node.measure_with(&lab, seconds, &["--rate", rate]);
+            let sample = lab.load(node, seconds, &["--rate", rate]);
             eprintln!("round {round} {:9} at {rate}/s: p99 {:.0} µs", node.name, sample.p99_us);
             half.entry(node.name).or_default().push(sample);
         }
@@ -58,10 +60,10 @@ fn main() {
         "\n| level | CPU µs/request, reactor | as a multiple of `queued` | all threads | requests/s | half load, requests/s | p50 µs | p99 µs |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    let column = |samples: &[Sample], of: fn(&Sample) -> f64| samples.iter().map(of).collect::<Vec<_>>();
+    let column = |samples: &[Load], of: fn(&Load) -> f64| samples.iter().map(of).collect::<Vec<_>>();
     let multiple = |level: &str| {
-        let pairs = full[level].iter().zip(&full["queued"]);
-        Interval::of_median(&pairs.map(|(one, queued)| one.server_us / queued.server_us).collect::<Vec<_>>())
+        let server = |level| column(&full[level], |s| s.server_us);
+        Interval::of_ratios(&server(level), &server("queued"))
     };
     for level in LEVELS {
         let cell = |of| Interval::of_median(&column(&full[level], of));

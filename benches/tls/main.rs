@@ -3,7 +3,8 @@
 //! All servers run on CPU 0, all of their threads; the clients on CPU 1. What is compared is the servers' CPU time for each request or
 //! handshake, as a ratio within a round, because machines drift. `scripts/bench-tls` builds and starts what this needs.
 
-#[path = "../peers/statistics.rs"]
+#[path = "../lab/statistics.rs"]
+#[allow(dead_code, reason = "shared with the other benchmarks, of which this needs a part")]
 mod statistics;
 
 use std::fs;

@@ -9,7 +9,7 @@ const RESAMPLES: usize = 10_000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interval {
     pub(crate) median: f64,
-    low: f64,
+    pub(crate) low: f64,
     pub(crate) high: f64,
 }
 
@@ -26,6 +26,12 @@ impl Interval {
         medians.sort_by(f64::total_cmp);
         let at = |permille: usize| medians[(medians.len() - 1) * permille / 1000];
         Self { median: median(values), low: at(25), high: at(975) }
+    }
+
+    /// The same of what one has in each round as a multiple of the other: machines drift, and a ratio within a round does not.
+    pub(crate) fn of_ratios(ones: &[f64], others: &[f64]) -> Self {
+        assert_eq!(ones.len(), others.len(), "round by round");
+        Self::of_median(&ones.iter().zip(others).map(|(one, other)| one / other).collect::<Vec<_>>())
     }
 }
 
