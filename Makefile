@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test test-balancer lint doc bench instructions bench-peers bench-levels bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test test-balancer lint doc bench instructions bench-reactor bench-peers bench-levels bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,6 +32,9 @@ bench: ## Micro-benchmarks
 
 instructions: ## Count the instructions of each piece: 3 % more or less than accepted fail
 	scripts/instructions
+
+bench-reactor: ## A whole reactor beside a bare io_uring responder: CPU per request, socket to 202
+	scripts/bench-reactor
 
 bench-peers: ## Forebay beside nginx and services on hyper, axum, fastify and FastAPI: CPU per request, latency, memory
 	scripts/bench-peers
