@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test test-balancer lint doc bench instructions bench-reactor bench-peers bench-levels bench-forward bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test test-balancer lint doc bench instructions bench-reactor bench-peers bench-levels bench-forward bench-agreement bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +44,9 @@ bench-levels: ## The four levels of the 202 side by side: CPU per request, laten
 
 bench-forward: ## The forwarder, journal included, beside a bare publisher of the same messages
 	scripts/bench-forward
+
+bench-agreement: ## The load tester beside oha: do they say the same?
+	scripts/bench-agreement
 
 bench-tls: ## What TLS costs: an event beside one in plain, a handshake beside nginx's
 	scripts/bench-tls

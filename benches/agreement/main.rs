@@ -1,0 +1,100 @@
+//! Whether the project's load tester and oha say the same of the same node: interleaved runs at the same rate over as many connections.
+//!
+//! Both count latency from the moment at which a request should have left (`--latency-correction` of oha). `scripts/bench-agreement` builds and
+//! starts what this needs.
+
+#[path = "../lab/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the other benchmarks of servers, of which this needs a part"
+)]
+mod lab;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use lab::statistics::Interval;
+use lab::{CONNECTIONS, LOAD_CPU, Lab, Server, number, rounds_and_seconds};
+use serde_json::Value;
+
+const PORT: u16 = 18680;
+/// How far one's percentiles may be from the other's.
+const DIFFERENCE_MAX: f64 = 0.10;
+
+/// What one said, microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    p50_us: f64,
+    p99_us: f64,
+}
+
+fn main() {
+    let (rounds, seconds) = rounds_and_seconds(10);
+    let rate = number("RATE", 10_000).to_string();
+    let lab = Lab::open();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        // By turns, one first and the other.
+        for is_ours in [round % 2 == 0, round % 2 != 0] {
+            let node = lab.node("agreement", PORT, &["--journal-max", "16GiB"]);
+            if is_ours {
+                ours.push(loadtest(&lab, &node, seconds, &rate));
+            } else {
+                theirs.push(oha(&lab, &node, seconds, &rate));
+            }
+            drop(node);
+            lab.forget("agreement");
+        }
+        eprintln!("round {round}: forebay-loadtest {:?}, oha {:?}", ours[round], theirs[round]);
+    }
+    print(&ours, &theirs, &rate);
+}
+
+fn loadtest(lab: &Lab, node: &Server, seconds: u64, rate: &str) -> Said {
+    let report = lab.send(node, seconds, &["--rate", rate]);
+    let us = |name: &str| report["latency_us"][name].as_f64().expect("a number");
+    Said { p50_us: us("p50"), p99_us: us("p99") }
+}
+
+fn oha(lab: &Lab, node: &Server, seconds: u64, rate: &str) -> Said {
+    let report = lab.folder.join("oha.json");
+    let status = Command::new("taskset")
+        .args(["-c", LOAD_CPU])
+        .arg(lab.root.join("target/tools/bin/oha"))
+        .args(["--no-tui", "--output-format", "json", "--output", "oha.json", "--latency-correction"])
+        .args(["-z", &format!("{seconds}s"), "-q", rate, "-c", CONNECTIONS, "-m", "POST", "-D", "body.json"])
+        .args(["-H", &format!("Authorization: Bearer {}", lab.token), "-T", "application/json"])
+        .arg(format!("{}/v1/events", node.target()))
+        .current_dir(&lab.folder)
+        .stdout(Stdio::null())
+        .status()
+        .expect("oha is installed");
+    assert!(status.success(), "oha failed");
+    let report: Value = serde_json::from_slice(&fs::read(report).expect("a report")).expect("JSON");
+    let statuses = report["statusCodeDistribution"].as_object().expect("counts of answers");
+    assert!(statuses.keys().eq(["202"]), "nothing but 202: {statuses:?}");
+    let us = |name: &str| report["latencyPercentiles"][name].as_f64().expect("a number") * 1e6;
+    Said { p50_us: us("p50"), p99_us: us("p99") }
+}
+
+fn print(ours: &[Said], theirs: &[Said], rate: &str) {
+    println!("\n| at {rate}/s, {CONNECTIONS} connections | forebay-loadtest, µs | oha, µs | ratio |");
+    println!("|---|---|---|---|");
+    let p50 = print_row("p50", ours, theirs, |said| said.p50_us);
+    let p99 = print_row("p99", ours, theirs, |said| said.p99_us);
+    println!();
+    for (name, ratio) in [("p50", p50), ("p99", p99)] {
+        let verdict = if (ratio.median - 1.0).abs() <= DIFFERENCE_MAX { "kept" } else { "MISSED" };
+        println!("{name} within {:.0} %: {ratio:.3}, {verdict}", DIFFERENCE_MAX * 100.0);
+    }
+}
+
+fn print_row(name: &str, ours: &[Said], theirs: &[Said], of: fn(&Said) -> f64) -> Interval {
+    let column = |said: &[Said]| said.iter().map(of).collect::<Vec<_>>();
+    let (ours, theirs) = (column(ours), column(theirs));
+    let ratio = Interval::of_ratios(&ours, &theirs);
+    let (ours, theirs) = (Interval::of_median(&ours), Interval::of_median(&theirs));
+    println!("| {name} | {ours:.0} | {theirs:.0} | {ratio:.3} |");
+    ratio
+}
