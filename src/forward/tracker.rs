@@ -148,8 +148,13 @@ impl Tracker {
 
     /// Whether a message may be sent now.
     pub fn may_send(&self, now: Duration) -> bool {
-        let limit = if self.suspects > 0 { 1 } else { self.window };
-        self.unconfirmed() < limit && self.paused_until.is_none_or(|until| until <= now)
+        // What is acknowledged and not believed yet is no work for the broker any more: it takes no place in the window, within bounds.
+        let has_room = if self.suspects > 0 {
+            self.unconfirmed() == 0
+        } else {
+            self.in_flight.len() < self.window && self.unconfirmed() < 2 * self.window
+        };
+        has_room && self.paused_until.is_none_or(|until| until <= now)
     }
 
     /// A message that must go again, if there is one. Otherwise take a new one and tell [`Self::handle_new`].
