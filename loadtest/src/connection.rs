@@ -1,11 +1,14 @@
 //! One connection of the generator.
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
-use std::os::fd::IntoRawFd;
+use std::net::SocketAddr;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::time::Duration;
 
 use forebay::uring::{Driver, Operation, Socket, Token};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 
 use crate::request::Kind;
 
@@ -18,9 +21,12 @@ pub(crate) struct Sent {
     pub(crate) due: Duration,
     pub(crate) left: Duration,
     pub(crate) kind: Kind,
+    pub(crate) app: u32,
+    /// It left after the warm-up.
+    pub(crate) counts: bool,
 }
 
-/// Requests that will have no answer.
+/// Requests that will have no answer, without those of the warm-up.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lost {
     pub(crate) requests: u64,
@@ -33,6 +39,8 @@ pub(crate) struct Lost {
 pub(crate) enum State {
     /// Not connected; to be tried again.
     Down { until: Duration },
+    /// On its way to be connected.
+    Connecting,
     /// Connected.
     Up,
     /// Of no more use: its operations come back, then it is closed.
@@ -43,12 +51,18 @@ pub(crate) enum State {
 
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) address: String,
+    pub(crate) address: SocketAddr,
     pub(crate) state: State,
     pub(crate) is_receiving: bool,
     pub(crate) is_sending: bool,
     /// Requests without answers, oldest first.
     pub(crate) waiting: VecDeque<Sent>,
+    /// Requests that were sent since it was opened.
+    pub(crate) requests: u64,
+    /// Since when it could send.
+    pub(crate) idle_since: Duration,
+    /// It stands in the row of those that can send.
+    pub(crate) is_in_row: bool,
     /// Bytes of an answer that is not complete.
     pub(crate) partial: Vec<u8>,
     /// Memory for the next requests.
@@ -59,13 +73,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(slot: usize, address: String) -> Self {
+    pub(crate) fn new(slot: usize, address: SocketAddr) -> Self {
         Self {
             address,
             state: State::Down { until: Duration::ZERO },
             is_receiving: false,
             is_sending: false,
             waiting: VecDeque::new(),
+            requests: 0,
+            idle_since: Duration::ZERO,
+            is_in_row: false,
             partial: Vec::new(),
             buffer: Vec::new(),
             socket: Socket(-1),
@@ -83,21 +100,28 @@ impl Connection {
         self.state == State::Up && self.waiting.is_empty() && !self.is_sending
     }
 
-    /// Connects if it is time to; loopback and local networks answer at once, so this may block.
+    /// Begins to connect, or looks what became of that; an error if it was refused. It never blocks: a server whose queue of new
+    /// connections is full lets them wait for seconds, and all others would wait with them.
     pub(crate) fn connect(&mut self, driver: &mut impl Driver) -> std::io::Result<()> {
-        let State::Down { until } = self.state else { return Ok(()) };
-        if driver.now() < until {
-            return Ok(());
-        }
-        let stream =
-            TcpStream::connect(&self.address).and_then(|stream| stream.set_nodelay(true).map(|()| stream));
-        match stream {
-            Ok(stream) => {
-                self.socket = Socket(stream.into_raw_fd());
-                self.generation = Token::next_generation(self.generation);
+        let connected = match self.state {
+            State::Down { until } if driver.now() >= until => {
+                self.requests = 0;
+                begin_connecting(self.address).map(|(stream, is_connected)| {
+                    self.socket = Socket(stream.into_raw_fd());
+                    self.generation = Token::next_generation(self.generation);
+                    self.state = State::Connecting;
+                    // Tells if it is refused; once connected it goes on.
+                    self.receive(driver);
+                    is_connected
+                })
+            }
+            State::Connecting => Ok(driver.peer(self.socket).is_some()),
+            _ => return Ok(()),
+        };
+        match connected {
+            Ok(false) => Ok(()),
+            Ok(true) => {
                 self.state = State::Up;
-                self.is_receiving = true;
-                driver.submit(self.token(), Operation::Receive(self.socket));
                 Ok(())
             }
             Err(error) => {
@@ -121,14 +145,16 @@ impl Connection {
 
     /// Gives the connection up; returns which requests stay without answer.
     pub(crate) fn end(&mut self, driver: &mut impl Driver) -> Lost {
-        if self.state == State::Up {
+        if matches!(self.state, State::Up | State::Connecting) {
             self.state = State::Ending;
             driver.shutdown(self.socket, forebay::uring::How::Both);
         }
         self.partial.clear();
-        let good = self.waiting.iter().filter(|sent| sent.kind != Kind::Bad).count() as u64;
-        let lost = Lost { requests: self.waiting.len() as u64, good };
-        self.waiting.clear();
+        let mut lost = Lost::default();
+        for sent in self.waiting.drain(..).filter(|sent| sent.counts) {
+            lost.requests += 1;
+            lost.good += u64::from(matches!(sent.kind, Kind::Good(_)));
+        }
         lost
     }
 
@@ -139,4 +165,20 @@ impl Connection {
             driver.submit(self.token(), Operation::Close(self.socket));
         }
     }
+}
+
+/// Begins to connect; whether that is done already, as it is on loopback.
+fn begin_connecting(address: SocketAddr) -> std::io::Result<(OwnedFd, bool)> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    net::sockopt::set_tcp_nodelay(&socket, true)?;
+    let is_connected = match net::connect(&socket, &address) {
+        Ok(()) => true,
+        Err(Errno::INPROGRESS) => false,
+        Err(errno) => return Err(errno.into()),
+    };
+    // The ring waits by itself, unless a socket says that nobody may.
+    fcntl_setfl(&socket, OFlags::empty())?;
+    Ok((socket, is_connected))
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::AnyError;
-use crate::request::hash;
+use crate::bodies::hash;
 
 /// Messages on their way to us that we have not acknowledged.
 const PREFETCH: u16 = 64;

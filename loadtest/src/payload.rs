@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::dice::Dice;
+
 /// How many different crash reports are made.
 const REPORTS: usize = 512;
 /// Sizes of made-up reports: most crashes have short traces, a few very long ones.
@@ -107,25 +109,6 @@ fn report(number: usize, bytes: usize, dice: &mut Dice) -> Vec<u8> {
     }
     text.push_str(r#"],"innerError":null}}}"#);
     text.into_bytes()
-}
-
-/// SplitMix64 (Steele, Lea, Flood, 2014): a few lines, and the same everywhere.
-#[derive(Debug)]
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[usize::try_from(self.below(choices.len() as u64)).expect("small")]
-    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::options::RunOptions;
-use crate::tally::{Meaning, Tally};
+use crate::generator::Outcome;
+use crate::options::ResultOptions;
+use crate::tally::Meaning;
 
 /// Latencies of good requests, microseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -42,9 +42,18 @@ impl fmt::Display for Latency {
     }
 }
 
+/// What became of requests that had to be refused.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Counts {
+    accepted: u64,
+    refused: u64,
+}
+
 /// The report, as `--json` writes it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
+    /// Why the run must not be believed; none if it may be.
+    pub(crate) invalid: Option<String>,
     seconds: f64,
     /// Answers a second.
     rate: f64,
@@ -68,17 +77,36 @@ pub(crate) struct Report {
     refusal_latency_us: Latency,
     /// How late requests left.
     lag_us: Latency,
+    /// Of that, by the generator's own fault: a connection was idle.
+    late_us: Latency,
+    /// Share of the time in which the generator's busiest thread worked or waited for its CPU.
+    generator_busy: f64,
+    /// Requests that were due and never left, because no connection became idle.
+    unsent: u64,
+    /// Events that were accepted, and items that were refused of batches that were accepted.
+    events: u64,
+    items_refused: u64,
+    /// Bad requests by what was wrong with them.
+    bad: BTreeMap<&'static str, Counts>,
+    /// Connections that were closed after --requests-per-connection.
+    retired: u64,
 }
 
 impl Report {
-    pub(crate) fn new(tally: &Tally, taken: Duration) -> Self {
+    /// `invalid`: why the run must not be believed.
+    pub(crate) fn new(outcome: &Outcome, invalid: Option<String>) -> Self {
+        let Outcome { tally, effort, taken, .. } = outcome;
         let accepted = tally.meanings.of(Meaning::Accepted);
         let answers = tally.answered();
         let refusals = tally.answers.iter().map(|((status, code), count)| {
             let name = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
             (name, *count)
         });
+        let bad = tally.bad.iter().map(|(bad, (accepted, refused))| {
+            (bad.as_str(), Counts { accepted: *accepted, refused: *refused })
+        });
         Self {
+            invalid,
             seconds: taken.as_secs_f64(),
             #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
             rate: answers as f64 / taken.as_secs_f64().max(1e-9),
@@ -95,11 +123,18 @@ impl Report {
             service_us: Latency::of(&tally.service_us),
             refusal_latency_us: Latency::of(&tally.refusal_us),
             lag_us: Latency::of(&tally.lag_us),
+            late_us: Latency::of(&effort.late_us),
+            generator_busy: effort.busy,
+            unsent: effort.unsent,
+            events: tally.events,
+            items_refused: tally.items_refused,
+            bad: bad.collect(),
+            retired: tally.retired,
         }
     }
 
     /// Whether a threshold of the command line is broken.
-    pub(crate) fn breaks(&self, options: &RunOptions) -> bool {
+    pub(crate) fn breaks(&self, options: &ResultOptions) -> bool {
         let good: u64 = self.meanings.values().sum();
         #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
         let error_ratio = (good - self.accepted) as f64 / good.max(1) as f64;
@@ -113,6 +148,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "answers      {} in {:.2} s, {:.0}/s", self.answers, self.seconds, self.rate)?;
         writeln!(f, "accepted     {}", self.accepted)?;
+        if self.events != self.accepted {
+            writeln!(f, "  events     {}, {} items refused", self.events, self.items_refused)?;
+        }
         writeln!(f, "refused      {} good, {} bad as they should be", self.refused, self.bad_refused)?;
         if self.bad_accepted > 0 {
             writeln!(f, "WRONG        {} bad requests were accepted", self.bad_accepted)?;
@@ -121,9 +159,19 @@ impl fmt::Display for Report {
         for (name, count) in &self.refusals {
             writeln!(f, "  {name:40} {count}")?;
         }
+        for (name, Counts { accepted, refused }) in &self.bad {
+            writeln!(f, "  bad: {name:35} {refused} refused, {accepted} accepted")?;
+        }
+        if self.unsent > 0 {
+            writeln!(f, "unsent       {}, no connection became idle in time", self.unsent)?;
+        }
         writeln!(f, "latency, µs  {}", self.latency_us)?;
         if self.refused > 0 {
             writeln!(f, "  of refusals {}", self.refusal_latency_us)?;
+        }
+        writeln!(f, "generator    busy {:.0} %", self.generator_busy * 100.0)?;
+        if let Some(invalid) = &self.invalid {
+            writeln!(f, "INVALID      {invalid}")?;
         }
         Ok(())
     }

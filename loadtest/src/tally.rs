@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::request::Bad;
+
 /// Longest latency that is told apart.
 const LATENCY_US_MAX: u64 = 600_000_000;
 
@@ -95,16 +97,24 @@ pub(crate) struct Tally {
     pub(crate) sent: u64,
     /// Of these, what was answered, or never will be.
     pub(crate) meanings: Meanings,
+    /// Events in good requests that were accepted; with batches more than requests, and fewer than were in them if items were refused.
+    pub(crate) events: u64,
+    /// Items that were refused of batches that were accepted.
+    pub(crate) items_refused: u64,
     /// Bad requests that were accepted.
     pub(crate) bad_accepted: u64,
     /// Bad requests that were refused.
     pub(crate) bad_refused: u64,
+    /// Bad requests by what was wrong with them: how many were accepted, how many refused.
+    pub(crate) bad: BTreeMap<Bad, (u64, u64)>,
     /// Requests whose connection ended without an answer.
     pub(crate) unanswered: u64,
     /// Those among them that were good.
     pub(crate) unanswered_good: u64,
     /// Connections that had to be opened again.
     pub(crate) reconnects: u64,
+    /// Connections that were closed because they had carried as many requests as they were to.
+    pub(crate) retired: u64,
     /// From the moment an accepted request should have left to its answer, microseconds.
     pub(crate) response_us: Histogram<u64>,
     /// The same, from the moment it left.
@@ -124,11 +134,15 @@ impl Tally {
             answers: BTreeMap::new(),
             sent: 0,
             meanings: Meanings::default(),
+            events: 0,
+            items_refused: 0,
             bad_accepted: 0,
             bad_refused: 0,
+            bad: BTreeMap::new(),
             unanswered: 0,
             unanswered_good: 0,
             reconnects: 0,
+            retired: 0,
             response_us: histogram(3),
             service_us: histogram(3),
             refusal_us: histogram(3),
@@ -159,6 +173,15 @@ impl Tally {
         }
     }
 
+    /// A bad request got its answer.
+    pub(crate) fn answer_bad(&mut self, bad: Bad, is_accepted: bool) {
+        let (accepted, refused) = (u64::from(is_accepted), u64::from(!is_accepted));
+        self.bad_accepted += accepted;
+        self.bad_refused += refused;
+        let sum = self.bad.entry(bad).or_default();
+        *sum = (sum.0 + accepted, sum.1 + refused);
+    }
+
     /// So many requests, of which so many are good, will have no answer.
     pub(crate) fn give_up(&mut self, at: Duration, requests: u64, good: u64) {
         self.unanswered += requests;
@@ -183,11 +206,18 @@ impl Tally {
         }
         self.sent += other.sent;
         self.meanings.add(&other.meanings);
+        self.events += other.events;
+        self.items_refused += other.items_refused;
         self.bad_accepted += other.bad_accepted;
         self.bad_refused += other.bad_refused;
+        for (bad, (accepted, refused)) in &other.bad {
+            let sum = self.bad.entry(*bad).or_default();
+            *sum = (sum.0 + accepted, sum.1 + refused);
+        }
         self.unanswered += other.unanswered;
         self.unanswered_good += other.unanswered_good;
         self.reconnects += other.reconnects;
+        self.retired += other.retired;
         self.response_us.add(&other.response_us).expect("the same bounds");
         self.service_us.add(&other.service_us).expect("the same bounds");
         self.refusal_us.add(&other.refusal_us).expect("the same bounds");
@@ -248,11 +278,11 @@ impl Series {
     }
 }
 
-fn histogram(digits: u8) -> Histogram<u64> {
+pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, digits).expect("constant bounds")
 }
 
-fn record(histogram: &mut Histogram<u64>, latency: Duration) {
+pub(crate) fn record(histogram: &mut Histogram<u64>, latency: Duration) {
     let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
     histogram.saturating_record(us.max(1));
 }
