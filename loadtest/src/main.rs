@@ -13,6 +13,7 @@ mod delivery;
 mod dice;
 mod encoding;
 mod generator;
+mod limit;
 mod measure;
 mod options;
 mod payload;
@@ -23,6 +24,7 @@ mod request;
 mod response;
 mod run;
 mod schedule;
+mod search;
 mod tally;
 mod validity;
 mod verify;
@@ -47,6 +49,8 @@ struct Cli {
 enum Command {
     /// Send events over a fixed number of connections, as fast as answers come or at a given rate.
     Run(Box<options::RunOptions>),
+    /// Find the highest rate that holds, then confirm it.
+    Limit(Box<options::LimitOptions>),
     /// Send at a rate that changes over time: ramps, spikes, a business day.
     Profile(Box<options::ProfileOptions>),
     /// Consume from the queue until SIGINT or SIGTERM and write down what came, for `verify`; a broker or queue that is away is waited for.
@@ -58,6 +62,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(options) => run::run(&options),
+        Command::Limit(options) => limit::limit(&options),
         Command::Profile(options) => profile::profile(&options),
         Command::Collect(options) => collect::collect(&options),
         Command::Verify(options) => verify::verify(&options),

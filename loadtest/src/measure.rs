@@ -97,6 +97,11 @@ impl Bench {
         &self.bodies.hashes
     }
 
+    /// A signal has asked for the end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     /// Sends according to the plan.
     pub(crate) fn measure(&mut self, plan: &Plan) -> Result<Outcome, AnyError> {
         let bar = start_bar(plan, self.workload.quiet);

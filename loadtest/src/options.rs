@@ -17,6 +17,13 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a ratio is a number from 0 to 1".to_owned()),
+    }
+}
+
 fn parse_exponent(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(exponent) if (0.0..=10.0).contains(&exponent) => Ok(exponent),
@@ -31,7 +38,7 @@ fn parse_items(text: &str) -> Result<usize, String> {
     }
 }
 
-/// What is sent, by whom and over what: flags of `run` and `profile`.
+/// What is sent, by whom and over what: flags of `run`, `limit` and `profile`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Workload {
     /// A node, `http://HOST:PORT`; repeatable, connections go round.
@@ -182,6 +189,34 @@ pub(crate) struct ProfileOptions {
     pub(crate) workload: Workload,
     #[command(flatten)]
     pub(crate) result: ResultOptions,
+}
+
+/// Flags of `limit`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LimitOptions {
+    #[command(flatten)]
+    pub(crate) workload: Workload,
+    /// A rate holds if the 99th percentile of its latencies is not above this, from the moment requests should have left.
+    #[arg(long, value_name = "DURATION", default_value = "50ms", value_parser = parse_duration)]
+    pub(crate) max_p99: Duration,
+    /// And if no more than this share of the good requests is not accepted.
+    #[arg(long, value_name = "RATIO", default_value = "0.001", value_parser = parse_share)]
+    pub(crate) max_error_ratio: f64,
+    /// The rate that is tried first.
+    #[arg(long, value_name = "RATE", default_value = "1000", value_parser = parse_rate)]
+    pub(crate) start: f64,
+    /// How long a rate is tried.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) probe: Duration,
+    /// How long the found one has to hold.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub(crate) confirm: Duration,
+    /// Send for this long before each of them without counting.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub(crate) warm_up: Duration,
+    /// Write what was found as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 /// Flags of `collect`.
