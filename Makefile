@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test test-balancer lint doc bench instructions bench-reactor bench-peers bench-levels bench-forward bench-agreement bench-tls soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test test-balancer lint doc bench instructions bench-reactor bench-peers bench-levels bench-forward bench-agreement bench-tls loadtest soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -50,6 +50,9 @@ bench-agreement: ## The load tester beside oha: do they say the same?
 
 bench-tls: ## What TLS costs: an event beside one in plain, a handshake beside nginx's
 	scripts/bench-tls
+
+loadtest: ## A standard load on a node of its own; leaves target/loadtest/report.html
+	scripts/loadtest
 
 soak: ## Memory under load below and above the limit, minutes long
 	scripts/soak

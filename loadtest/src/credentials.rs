@@ -1,8 +1,6 @@
 //! Tokens: where all threads find the newest ones, and how one is fetched.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
@@ -12,10 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::apps::Credentials;
-use crate::response;
-
-/// How long a node may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::exchange::exchange;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -157,26 +152,16 @@ impl Fetcher {
     }
 
     fn exchange(&self) -> std::io::Result<(u16, String)> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         let Credentials { api_key, secret } = &self.credentials;
         let form = "grant_type=client_credentials";
         let basic = STANDARD.encode(format!("{api_key}:{secret}"));
-        write!(
-            stream,
+        let request = format!(
             "POST /oauth/token HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {basic}\r\nConnection: close\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             self.address,
             form.len()
-        )?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        match response::parse(&bytes) {
-            Ok(Some((response, _))) => {
-                Ok((response.status, String::from_utf8_lossy(response.body).into_owned()))
-            }
-            _ => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the answer is not HTTP")),
-        }
+        );
+        exchange(&self.address, &request)
     }
 }
 

@@ -93,6 +93,16 @@ impl Curve {
         self.0.iter().map(|point| point.rate).fold(0.0, f64::max)
     }
 
+    /// Requests a second at a moment; behind the end, nothing.
+    pub(crate) fn rate_at(&self, at: Duration) -> f64 {
+        let at = at.as_secs_f64();
+        let piece = self.0.windows(2).find(|pair| (pair[0].seconds..pair[1].seconds).contains(&at));
+        piece.map_or(0.0, |pair| {
+            let part = (at - pair[0].seconds) / (pair[1].seconds - pair[0].seconds);
+            pair[0].rate + part * (pair[1].rate - pair[0].rate)
+        })
+    }
+
     /// How many requests it asks for.
     pub(crate) fn arrivals(&self) -> f64 {
         self.0.windows(2).map(|pair| area(pair[0], pair[1])).sum()
@@ -125,6 +135,17 @@ pub(crate) fn area(from: Point, to: Point) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rate_between_points_lies_between_theirs() {
+        let curve = Curve::of([(0.0, 100.0), (10.0, 200.0), (10.0, 50.0), (20.0, 50.0)]);
+        let rates = [0, 5, 10, 19, 20].map(|at| curve.rate_at(Duration::from_secs(at)));
+        let expected = [100.0, 150.0, 50.0, 50.0, 0.0];
+        assert!(
+            rates.iter().zip(expected).all(|(rate, expected)| (rate - expected).abs() < 1e-9),
+            "{rates:?}"
+        );
+    }
 
     #[test]
     fn a_file_is_read_with_comments_and_steps() {

@@ -11,9 +11,10 @@ use rustix::io::Errno;
 
 use crate::answers::Answers;
 use crate::connection::{Connection, Lost, Sent, State};
+use crate::progress::Progress;
 use crate::request::{Kind, Requests};
 use crate::schedule::Schedule;
-use crate::tally::{Progress, Tally};
+use crate::tally::Tally;
 use crate::validity::{Effort, Worked, queued};
 
 /// How long to wait for the last answers.
@@ -198,7 +199,7 @@ impl Generator {
                 }
             }
             self.turn(self.longest_sleep(over_at.is_some()), &mut completions)?;
-            self.share.progress.set(&self.answers.tally);
+            self.share.progress.publish(&mut self.answers.tally);
         }
         for slot in 0..self.connections.len() {
             self.give_up(slot);

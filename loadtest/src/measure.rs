@@ -8,21 +8,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forebay::config::CpuList;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::apps::{self, Credentials, Shares};
 use crate::bodies::Bodies;
 use crate::credentials::{Fetcher, Tokens, address};
 use crate::curve::Curve;
 use crate::generator::{self, Outcome, Share};
+use crate::live::Live;
 use crate::options::Workload;
+use crate::progress::Progress;
 use crate::refresh::Refresher;
 use crate::request::Requests;
 use crate::schedule::Schedule;
-use crate::tally::Progress;
 use crate::{AnyError, payload};
 
-/// How often the progress bar moves.
+/// How often the view on the run moves.
 const TICK: Duration = Duration::from_millis(200);
 
 /// When to send, and for how long.
@@ -104,9 +104,9 @@ impl Bench {
 
     /// Sends according to the plan.
     pub(crate) fn measure(&mut self, plan: &Plan) -> Result<Outcome, AnyError> {
-        let bar = start_bar(plan, self.workload.quiet);
         let shares = self.cut(plan);
-        let shown: Vec<_> = shares.iter().map(|(share, _)| share.progress.clone()).collect();
+        let shown = shares.iter().map(|(share, _)| share.progress.clone()).collect();
+        let mut live = Live::new(self.workload.quiet, plan.duration, shown);
         let threads: Vec<_> = shares
             .into_iter()
             .map(|(share, cpu)| thread::Builder::new().spawn(move || generator::run(share, cpu)))
@@ -117,14 +117,15 @@ impl Bench {
             let now = Instant::now();
             if now >= show_at {
                 show_at = now + TICK;
-                show(&bar, &shown, started, plan);
+                let at = now.saturating_duration_since(started);
+                live.show(at, plan.curve.as_ref().map(|curve| curve.rate_at(at)));
             }
             let refresh_at = self.refresher.refresh();
             let next = refresh_at.map_or(show_at, |at| at.min(show_at));
             // A token that is refused ends the wait.
             thread::park_timeout(next.saturating_duration_since(Instant::now()));
         }
-        bar.finish_and_clear();
+        live.end();
         let mut whole = Outcome::new(plan.duration.saturating_sub(plan.warm_up));
         for thread in threads {
             whole.add(thread.join().map_err(|_| "a thread of the generator failed")??);
@@ -195,25 +196,4 @@ fn credentials(workload: &Workload) -> Result<(Vec<Credentials>, Option<PathBuf>
 fn reach(target: &str) -> Result<SocketAddr, AnyError> {
     let address = TcpStream::connect(target).and_then(|stream| stream.peer_addr());
     address.map_err(|error| format!("{target}: {error}").into())
-}
-
-fn start_bar(plan: &Plan, quiet: bool) -> ProgressBar {
-    if quiet {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(plan.duration.as_secs().max(1));
-    let style = ProgressStyle::with_template("{elapsed:>4} {wide_bar} {msg}").expect("a constant template");
-    bar.set_style(style);
-    bar
-}
-
-fn show(bar: &ProgressBar, shown: &[Arc<Progress>], started: Instant, plan: &Plan) {
-    let sum = |of: fn(&Progress) -> u64| shown.iter().map(|progress| of(progress)).sum::<u64>();
-    let answered = sum(|progress| progress.answered.load(Ordering::Relaxed));
-    let refused = sum(|progress| progress.refused.load(Ordering::Relaxed));
-    let elapsed = started.elapsed();
-    #[allow(clippy::cast_precision_loss, reason = "for people")]
-    let rate = answered as f64 / elapsed.as_secs_f64().max(1e-3);
-    bar.set_position(elapsed.as_secs().min(plan.duration.as_secs()));
-    bar.set_message(format!("{answered} answers, {rate:.0}/s, {refused} refused or lost"));
 }

@@ -8,6 +8,7 @@ use forebay::config::{AckLevel, CpuList, parse_cpus, parse_duration};
 
 use crate::bodies::{BATCH_ITEMS_MAX, BatchForm, Form};
 use crate::encoding::Encoding;
+use crate::output_options::OutputOptions;
 use crate::schedule::Arrivals;
 
 fn parse_rate(text: &str) -> Result<f64, String> {
@@ -114,7 +115,7 @@ pub(crate) struct Workload {
     /// CPUs to run on, a thread each. [default: one thread, not pinned]
     #[arg(long, value_name = "LIST", value_parser = parse_cpus)]
     pub(crate) cpus: Option<CpuList>,
-    /// No progress bar.
+    /// No view on the run while it goes on.
     #[arg(long)]
     pub(crate) quiet: bool,
 }
@@ -147,6 +148,8 @@ pub(crate) struct ResultOptions {
     /// Fail (exit code 99) if more than this share of the good requests is not accepted.
     #[arg(long, value_name = "RATIO")]
     pub(crate) max_error_ratio: Option<f64>,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
 }
 
 /// Flags of `run`.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::curve::Curve;
 use crate::measure::{Bench, Plan};
 use crate::options::ProfileOptions;
-use crate::run::conclude;
+use crate::parameters::Parameters;
+use crate::run::carry_out;
 use crate::{AnyError, Verdict};
 
 /// Requests a second at the highest point of a named curve, if nothing else is said.
@@ -35,8 +36,7 @@ pub(crate) fn profile(options: &ProfileOptions) -> Result<Verdict, AnyError> {
         requests: None,
         keeps_ids: options.result.ids.is_some(),
     };
-    let outcome = bench.measure(&plan)?;
-    conclude(&bench, &plan, &outcome, &options.result)
+    carry_out(&mut bench, &plan, Parameters::of_profile(options, plan.duration), &options.result)
 }
 
 fn read(path: &Path) -> Result<Curve, AnyError> {

@@ -1,7 +1,6 @@
 //! What became of the requests of one thread.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -50,6 +49,17 @@ impl Meaning {
             Self::Failed => "failed",
         }
     }
+
+    /// What it stands for, for people.
+    pub(crate) fn means(self) -> &'static str {
+        match self {
+            Self::Accepted => "2xx: taken over",
+            Self::Limited => "429: more than the app may send",
+            Self::Overloaded => "503 overloaded or draining: more than the node takes",
+            Self::Refused => "any other 4xx: found wrong",
+            Self::Failed => "any other answer, or none: nobody knows what became of it",
+        }
+    }
 }
 
 /// Good requests by what their answers mean.
@@ -65,11 +75,11 @@ impl Meanings {
         self.0.iter().sum()
     }
 
-    fn count(&mut self, meaning: Meaning, count: u64) {
+    pub(crate) fn count(&mut self, meaning: Meaning, count: u64) {
         self.0[meaning as usize] += count;
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (sum, count) in self.0.iter_mut().zip(other.0) {
             *sum += count;
         }
@@ -125,6 +135,8 @@ pub(crate) struct Tally {
     pub(crate) lag_us: Histogram<u64>,
     /// The same over time.
     pub(crate) series: Series,
+    /// As [`Self::response_us`], since somebody last looked, if somebody looks.
+    pub(crate) recent_us: Option<Histogram<u64>>,
 }
 
 impl Tally {
@@ -148,6 +160,7 @@ impl Tally {
             refusal_us: histogram(3),
             lag_us: histogram(3),
             series: Series::new(duration),
+            recent_us: None,
         }
     }
 
@@ -168,6 +181,9 @@ impl Tally {
             record(&mut interval.response_us, response);
             record(&mut self.response_us, response);
             record(&mut self.service_us, service);
+            if let Some(recent_us) = &mut self.recent_us {
+                record(recent_us, response);
+            }
         } else {
             record(&mut self.refusal_us, response);
         }
@@ -261,7 +277,7 @@ impl Series {
             self.intervals.push(Interval {
                 sent: 0,
                 meanings: Meanings::default(),
-                response_us: histogram(2),
+                response_us: coarse_histogram(),
             });
         }
         &mut self.intervals[index]
@@ -278,6 +294,11 @@ impl Series {
     }
 }
 
+/// For what is kept many times: 24 KiB each, latencies told apart to 1 %.
+pub(crate) fn coarse_histogram() -> Histogram<u64> {
+    histogram(2)
+}
+
 pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_US_MAX, digits).expect("constant bounds")
 }
@@ -285,21 +306,6 @@ pub(crate) fn histogram(digits: u8) -> Histogram<u64> {
 pub(crate) fn record(histogram: &mut Histogram<u64>, latency: Duration) {
     let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
     histogram.saturating_record(us.max(1));
-}
-
-/// What is shown of one thread while it runs.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    pub(crate) answered: AtomicU64,
-    pub(crate) refused: AtomicU64,
-}
-
-impl Progress {
-    pub(crate) fn set(&self, tally: &Tally) {
-        self.answered.store(tally.answered(), Ordering::Relaxed);
-        let accepted = tally.meanings.of(Meaning::Accepted);
-        self.refused.store(tally.meanings.total() - accepted, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

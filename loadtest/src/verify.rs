@@ -46,6 +46,9 @@ struct Findings {
     found: u64,
     /// Messages that were in the queue.
     messages: u64,
+    /// How many were accepted and are nowhere.
+    lost: u64,
+    /// Their ids.
     missing: Vec<String>,
     repeated: Vec<String>,
     changed: Vec<String>,
@@ -79,13 +82,14 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<Verdict, AnyError> {
             Fate { .. } => {}
         }
     }
+    findings.lost = findings.missing.len() as u64;
     if options.json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
         println!("accepted  {}", findings.accepted);
         println!("found     {}, {} messages in the queue", findings.found, findings.messages);
         for (name, ids) in [
-            ("missing", &findings.missing),
+            ("lost", &findings.missing),
             ("repeated", &findings.repeated),
             ("changed", &findings.changed),
             ("unknown", &findings.unknown),
