@@ -55,6 +55,22 @@ struct Findings {
     unknown: Vec<String>,
 }
 
+impl Findings {
+    /// Tells what became of each event.
+    fn sort(&mut self, fates: Fates) {
+        for (id, fate) in fates.0 {
+            match fate {
+                Fate { seen: 0, .. } => self.missing.push(id),
+                Fate { changed: true, .. } => self.changed.push(id),
+                Fate { is_accepted: false, .. } => self.unknown.push(id),
+                Fate { seen: 2.., .. } => self.repeated.push(id),
+                Fate { .. } => {}
+            }
+        }
+        self.lost = self.missing.len() as u64;
+    }
+}
+
 /// Drains the queue and compares.
 pub(crate) fn verify(options: &VerifyOptions) -> Result<Verdict, AnyError> {
     let mut fates = Fates::default();
@@ -73,16 +89,7 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<Verdict, AnyError> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(drain(options, &mut fates, &mut findings))?;
-    for (id, fate) in fates.0 {
-        match fate {
-            Fate { seen: 0, .. } => findings.missing.push(id),
-            Fate { changed: true, .. } => findings.changed.push(id),
-            Fate { is_accepted: false, .. } => findings.unknown.push(id),
-            Fate { seen: 2.., .. } => findings.repeated.push(id),
-            Fate { .. } => {}
-        }
-    }
-    findings.lost = findings.missing.len() as u64;
+    findings.sort(fates);
     if options.json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
@@ -131,6 +138,8 @@ async fn drain(options: &VerifyOptions, fates: &mut Fates, findings: &mut Findin
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -144,5 +153,26 @@ mod tests {
         }
         let of = |id: &str| (fates.0[id].is_accepted, fates.0[id].seen, fates.0[id].changed);
         assert_eq!((of("known"), of("stranger")), ((true, 2, false), (false, 2, true)));
+    }
+
+    #[test]
+    fn every_event_is_told_under_one_name() {
+        let mut fates = Fates::default();
+        for id in ["lost", "lost too", "once", "twice", "changed"] {
+            let fate = Fate { hash: "a".to_owned(), is_accepted: true, ..Fate::default() };
+            fates.0.insert(id.to_owned(), fate);
+        }
+        for (id, hash) in [("once", "a"), ("twice", "a"), ("twice", "a"), ("changed", "b"), ("stranger", "c")]
+        {
+            fates.deliver(id, hash.to_owned());
+        }
+        let mut findings = Findings::default();
+        findings.sort(fates);
+        findings.missing.sort();
+        let told = serde_json::to_value(&findings).expect("JSON");
+        assert_eq!((&told["lost"], &told["missing"]), (&json!(2), &json!(["lost", "lost too"])));
+        for (name, id) in [("repeated", "twice"), ("changed", "changed"), ("unknown", "stranger")] {
+            assert_eq!(told[name], json!([id]), "{name}");
+        }
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn latency(report: &Report) -> Option<Plot> {
         title: "Latency over time",
         note: "Response time of what was accepted, in each interval, from the moment a request should have left. Logarithmic.",
         x: Axis::time(end(&placed)),
-        y: Axis::logarithmic(exact(min), exact(max), "response time", round_us),
+        y: latency_axis(report, min, max, "response time"),
         layers,
         spots: spots.collect(),
     })
@@ -127,7 +127,7 @@ pub(super) fn spectrum(report: &Report, tally: &Tally) -> Option<Plot> {
         title: "Latency by percentile",
         note: "Each further nine takes the same room. Service time counts from the moment a request left: where response time is above it, requests waited for their turn.",
         x,
-        y: Axis::logarithmic(exact(min), exact(max), "latency", round_us),
+        y: latency_axis(report, min, max, "latency"),
         layers,
         spots,
     })
@@ -137,6 +137,12 @@ fn curve(histogram: &Histogram<u64>, count: f64) -> Vec<Option<(f64, f64)>> {
     let steps = histogram.iter_quantiles(SPECTRUM_TICKS);
     let place = |quantile: f64| if quantile < 1.0 { (1.0 / (1.0 - quantile)).min(count) } else { count };
     steps.map(|step| Some((place(step.quantile_iterated_to()), exact(step.value_iterated_to())))).collect()
+}
+
+/// From the lowest to the highest, with room for what they must not pass.
+fn latency_axis(report: &Report, min: u64, max: u64, label: &'static str) -> Axis {
+    let threshold = report.options.max_p99_us.unwrap_or(max);
+    Axis::logarithmic(exact(min.min(threshold).max(1)), exact(max.max(threshold)), label, round_us)
 }
 
 fn threshold(report: &Report) -> Option<Layer> {

@@ -71,7 +71,7 @@ mod tests {
     use crate::report::Measured;
     use crate::report::tests::{options, outcome, tally};
 
-    fn pages() -> [String; 2] {
+    fn pages() -> [String; 3] {
         let sample = |second: u32| Sample {
             seconds: second.into(),
             busy_ratio: vec![0.2, 0.4],
@@ -93,6 +93,7 @@ mod tests {
         [
             page(&["--max-p99", "50ms", "--path", "/a\"b<c>&d"], tally(), Some(node)),
             page(&[], Tally::new(Duration::from_secs(10)), None),
+            page(&["--max-p99", "10s"], tally(), None),
         ]
     }
 
@@ -117,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_page_shows_verdict_figures_and_what_the_node_said() {
-        let [full, empty] = pages();
+        let [full, empty, _] = pages();
         for part in [
             "BREACH",
             "above --max-p99 50.0 ms",
@@ -134,6 +135,8 @@ mod tests {
         ] {
             assert!(full.contains(part), "{part}");
         }
+        // The threshold lies within the axis, however far it is from what was measured.
+        assert!(pages()[2].contains("<text class=\"y\" x=\"56\" y=\"28.0\">10 s</text>"));
         assert!(!full.contains("Queue to the forwarder"), "the node did not say");
         assert!(empty.contains("Nothing was accepted") && !empty.contains("The node"));
     }
