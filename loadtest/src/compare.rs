@@ -37,6 +37,8 @@ struct Run {
     verdict: Judged,
     seconds: f64,
     meanings: Counts,
+    /// Good requests that were due and never left: errors, too. When they were due is not known, so that intervals go without.
+    unsent: f64,
     latency_us: Percentiles,
     options: Map<String, Value>,
     series: Course,
@@ -76,9 +78,9 @@ struct Stretch {
 }
 
 impl Counts {
-    fn error_ratio(&self) -> f64 {
+    fn error_ratio(&self, unsent: f64) -> f64 {
         let Self { accepted, limited, overloaded, refused, failed } = self;
-        let errors = limited + overloaded + refused + failed;
+        let errors = limited + overloaded + refused + failed + unsent;
         errors / (accepted + errors).max(1.0)
     }
 }
@@ -109,7 +111,7 @@ impl Run {
         Sample {
             accepted_rate: accepted / self.seconds.max(1e-9),
             latency_us: (accepted > 0.0).then_some(self.latency_us),
-            error_ratio: self.meanings.error_ratio(),
+            error_ratio: self.meanings.error_ratio(self.unsent),
         }
     }
 
@@ -121,7 +123,7 @@ impl Run {
         let sample = |stretch: &Stretch| Sample {
             accepted_rate: stretch.meanings.accepted / length,
             latency_us: stretch.latency_us,
-            error_ratio: stretch.meanings.error_ratio(),
+            error_ratio: stretch.meanings.error_ratio(0.0),
         };
         whole.map(|(stretch, _)| sample(stretch)).collect()
     }
@@ -348,6 +350,7 @@ mod tests {
             "verdict": { "result": "good" },
             "seconds": 10.01,
             "meanings": meanings(10.01, 1.0),
+            "unsent": 0,
             "latency_us": latency(1.0),
             "options": { "rate": rate, "target": [factor] },
             "series": { "interval_seconds": 1.0, "intervals": intervals },
@@ -396,6 +399,8 @@ mod tests {
         let run: Run = serde_json::from_value(report).expect("a run");
         assert!((run.sample().error_ratio - 0.05).abs() < 1e-9);
         assert_eq!(run.intervals().len(), 10);
+        let unsent = Run { unsent: 1000.0, ..run.clone() };
+        assert!((unsent.sample().error_ratio - 0.525).abs() < 1e-9, "what never left was not accepted");
         assert!(run.options.contains_key("pipeline"));
     }
 }
