@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     pub(crate) idle_since: Duration,
     /// It stands in the row of those that can send.
     pub(crate) is_in_row: bool,
+    /// When it may be opened again, once it has ended.
+    open_at: Duration,
     /// Bytes of an answer that is not complete.
     pub(crate) partial: Vec<u8>,
     /// Memory for the next requests.
@@ -83,6 +85,7 @@ impl Connection {
             requests: 0,
             idle_since: Duration::ZERO,
             is_in_row: false,
+            open_at: Duration::ZERO,
             partial: Vec::new(),
             buffer: Vec::new(),
             socket: Socket(-1),
@@ -146,6 +149,8 @@ impl Connection {
     /// Gives the connection up; returns which requests stay without answer.
     pub(crate) fn end(&mut self, driver: &mut impl Driver) -> Lost {
         if matches!(self.state, State::Up | State::Connecting) {
+            let wait = if self.state == State::Up { Duration::ZERO } else { RETRY };
+            self.open_at = driver.now() + wait;
             self.state = State::Ending;
             driver.shutdown(self.socket, forebay::uring::How::Both);
         }
@@ -156,6 +161,11 @@ impl Connection {
             lost.good += u64::from(matches!(sent.kind, Kind::Good(_)));
         }
         lost
+    }
+
+    /// The close is done: it may be opened again, at once unless it was refused.
+    pub(crate) fn close(&mut self) {
+        self.state = State::Down { until: self.open_at };
     }
 
     /// Closes it once nothing is in flight.
@@ -175,10 +185,50 @@ fn begin_connecting(address: SocketAddr) -> std::io::Result<(OwnedFd, bool)> {
     net::sockopt::set_tcp_nodelay(&socket, true)?;
     let is_connected = match net::connect(&socket, &address) {
         Ok(()) => true,
-        Err(Errno::INPROGRESS) => false,
+        // On loopback the answer is there by now; what it was, the call could not see.
+        Err(Errno::INPROGRESS) => {
+            net::sockopt::socket_error(&socket)??;
+            net::getpeername(&socket).is_ok()
+        }
         Err(errno) => return Err(errno.into()),
     };
     // The ring waits by itself, unless a socket says that nobody may.
     fcntl_setfl(&socket, OFlags::empty())?;
     Ok((socket, is_connected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay::uring::{Ring, RingOptions};
+    use std::net::TcpListener;
+
+    #[test]
+    fn loopback_tells_at_once_whether_somebody_listens_and_a_refusal_is_not_asked_again_at_once() {
+        let mut ring = Ring::new(RingOptions::default()).expect("a kernel with io_uring");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut connection = Connection::new(0, address);
+        connection.connect(&mut ring).expect("somebody listens");
+        assert!(connection.state == State::Up && connection.is_idle());
+        drop(listener);
+        let mut refused = Connection::new(1, address);
+        refused.connect(&mut ring).expect_err("nobody listens");
+        let State::Down { until } = refused.state else { panic!("{refused:?}") };
+        assert!(until > ring.now());
+        refused.connect(&mut ring).expect("not tried before its time");
+    }
+
+    #[test]
+    fn what_is_lost_leaves_the_warm_up_out() {
+        let mut ring = Ring::new(RingOptions::default()).expect("a kernel with io_uring");
+        let mut connection = Connection::new(0, "127.0.0.1:1".parse().expect("an address"));
+        let bad = Kind::Bad(crate::request::Bad::BrokenJson);
+        for (kind, counts) in [(Kind::Good(0), true), (Kind::Good(0), false), (bad, true), (bad, false)] {
+            let (due, left) = (Duration::ZERO, Duration::ZERO);
+            connection.waiting.push_back(Sent { due, left, kind, app: 0, counts });
+        }
+        let lost = connection.end(&mut ring);
+        assert_eq!((lost.requests, lost.good, connection.waiting.len()), (2, 1, 0));
+    }
 }

@@ -356,7 +356,7 @@ impl Generator {
             }
             Completion::Closed { token } => {
                 let slot = token.slot as usize;
-                self.connections[slot].state = State::Down { until: Duration::ZERO };
+                self.connections[slot].close();
                 slot
             }
             Completion::Accepted { .. }
@@ -397,7 +397,7 @@ impl Generator {
             }
             Received::Failed(Errno::NOBUFS) if is_open => connection.receive(&mut self.ring),
             Received::End | Received::Failed(_) => {
-                if is_open {
+                if connection.state == State::Up {
                     self.answers.tally.reconnects += 1;
                 }
                 self.give_up(slot);

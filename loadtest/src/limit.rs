@@ -35,6 +35,7 @@ struct Probe {
     p99_us: u64,
     /// The same, from the moment they left: where this is far less, they waited for a connection.
     service_p99_us: u64,
+    service_p50_us: u64,
     generator_busy: f64,
 }
 
@@ -61,6 +62,7 @@ impl Probe {
             p50_us: tally.response_us.value_at_quantile(0.5),
             p99_us,
             service_p99_us: tally.service_us.value_at_quantile(0.99),
+            service_p50_us: tally.service_us.value_at_quantile(0.5),
             generator_busy: effort.busy,
         }
     }
@@ -122,7 +124,8 @@ impl Finding {
         let held =
             rate.and_then(|_| probes.iter().rfind(|probe| probe.is_confirmation && probe.held)).cloned();
         let above = |probe: &&Probe| !probe.held && rate.is_none_or(|rate| probe.rate > rate);
-        let broke = probes.iter().filter(above).min_by(|a, b| a.rate.total_cmp(&b.rate)).cloned();
+        // The last of those at that rate: it was tried again before it was believed.
+        let broke = probes.iter().rev().filter(above).min_by(|a, b| a.rate.total_cmp(&b.rate)).cloned();
         let invalid = is_generators.then(|| {
             let reason = broke.as_ref().and_then(|probe| probe.invalid.clone()).unwrap_or_default();
             format!("this is the generator's limit, the target's is not known: {reason}")
@@ -136,7 +139,7 @@ impl Finding {
         let at_rest = self.probes.iter().min_by(|a, b| a.rate.total_cmp(&b.rate));
         self.broke.as_ref().zip(at_rest).is_some_and(|(broke, at_rest)| {
             broke.p99_us > self.max_p99_us
-                && broke.service_p99_us <= at_rest.service_p99_us.saturating_mul(3) / 2
+                && broke.service_p50_us <= at_rest.service_p50_us.saturating_mul(3) / 2
         })
     }
 }

@@ -8,14 +8,21 @@ use crate::AnyError;
 use crate::apps;
 use crate::credentials::{Fetcher, TokenError, Tokens};
 
-/// Well before it expires, so that a slow answer costs nothing.
+/// A new token is fetched after this share of the old one's life: well before it expires, so that a slow answer costs nothing.
 const LIFE_SHARE: f64 = 0.7;
+/// A life is told in whole seconds, and begins with the second in which a token is made: it may be shorter by as much.
+const LIFE_ERROR: Duration = Duration::from_secs(1);
 /// Wait before a token that was not given is asked for again.
 const RETRY: Duration = Duration::from_secs(1);
 /// A token that is refused right after it was fetched is not fetched anew more often than this.
 const DOUBT_GAP: Duration = Duration::from_millis(200);
 /// Fetches between two looks at everything else.
 const FETCHES_MAX: usize = 64;
+
+/// For how long a token is used.
+fn use_of(life: Duration) -> Duration {
+    life.saturating_sub(LIFE_ERROR).mul_f64(LIFE_SHARE).max(DOUBT_GAP)
+}
 
 /// One app's turn.
 #[derive(Debug)]
@@ -48,7 +55,7 @@ impl Refresher {
             let asked = Instant::now();
             let (token, life) = fetcher.fetch()?;
             first.push((app, token));
-            turns.push(Turn { fetcher, asked, due: asked + life.mul_f64(LIFE_SHARE) });
+            turns.push(Turn { fetcher, asked, due: asked + use_of(life) });
         }
         if !first.is_empty() {
             tokens.replace(first);
@@ -84,8 +91,7 @@ impl Refresher {
         let turn = &mut self.turns[app];
         turn.asked = Instant::now();
         // Without a new one, the old one may still be good for a while.
-        let (token, wait) =
-            fetched.map_or((None, RETRY), |(token, life)| (Some(token), life.mul_f64(LIFE_SHARE)));
+        let (token, wait) = fetched.map_or((None, RETRY), |(token, life)| (Some(token), use_of(life)));
         turn.due = turn.asked + wait;
         token
     }
