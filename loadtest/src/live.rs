@@ -32,6 +32,7 @@ pub(crate) struct Live {
     bar: ProgressBar,
     threads: Vec<(Arc<Progress>, Totals)>,
     window: VecDeque<Moment>,
+    warm_up: Duration,
     duration: Duration,
 }
 
@@ -52,7 +53,13 @@ impl Totals {
 }
 
 impl Live {
-    pub(crate) fn new(is_quiet: bool, duration: Duration, threads: Vec<Arc<Progress>>) -> Self {
+    /// Of a run that takes `duration`, the warm-up included.
+    pub(crate) fn new(
+        is_quiet: bool,
+        warm_up: Duration,
+        duration: Duration,
+        threads: Vec<Arc<Progress>>,
+    ) -> Self {
         // Its own drawing is hidden where there is no terminal.
         let bar = if is_quiet {
             ProgressBar::hidden()
@@ -65,6 +72,7 @@ impl Live {
             bar,
             threads: threads.into_iter().map(|thread| (thread, Totals::default())).collect(),
             window: VecDeque::new(),
+            warm_up,
             duration,
         }
     }
@@ -72,6 +80,15 @@ impl Live {
     /// Shows how things stand so long after the start, and how many requests a second are asked for now.
     pub(crate) fn show(&mut self, at: Duration, asked: Option<f64>) {
         if self.bar.is_hidden() {
+            return;
+        }
+        let left = self.duration.saturating_sub(at).as_secs_f64().ceil();
+        self.bar.set_position(
+            u64::try_from(at.as_millis()).unwrap_or(u64::MAX).min(self.bar.length().unwrap_or(0)),
+        );
+        self.bar.set_prefix(format!("{:>4.0} s, {left:.0} s left", at.as_secs_f64()));
+        if at < self.warm_up {
+            self.bar.set_message("warming up: nothing counts yet");
             return;
         }
         let mut response_us = coarse_histogram();
@@ -92,11 +109,6 @@ impl Live {
         }
         let codes = most_frequent(&answers);
         push(&mut self.window, moment);
-        let left = self.duration.saturating_sub(at).as_secs_f64().ceil();
-        self.bar.set_position(
-            u64::try_from(at.as_millis()).unwrap_or(u64::MAX).min(self.bar.length().unwrap_or(0)),
-        );
-        self.bar.set_prefix(format!("{:>4.0} s, {left:.0} s left", at.as_secs_f64()));
         self.bar.set_message(lines(&self.window, asked, &codes));
     }
 

@@ -106,7 +106,7 @@ impl Bench {
     pub(crate) fn measure(&mut self, plan: &Plan) -> Result<Outcome, AnyError> {
         let shares = self.cut(plan);
         let shown = shares.iter().map(|(share, _)| share.progress.clone()).collect();
-        let mut live = Live::new(self.workload.quiet, plan.duration, shown);
+        let mut live = Live::new(self.workload.quiet, plan.warm_up, plan.duration, shown);
         let threads: Vec<_> = shares
             .into_iter()
             .map(|(share, cpu)| thread::Builder::new().spawn(move || generator::run(share, cpu)))

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::curve::Curve;
 use crate::measure::{Bench, Plan};
@@ -32,7 +33,7 @@ pub(crate) fn profile(options: &ProfileOptions) -> Result<Verdict, AnyError> {
     let plan = Plan {
         duration: curve.duration(),
         curve: Some(Arc::new(curve)),
-        warm_up: std::time::Duration::ZERO,
+        warm_up: Duration::ZERO,
         requests: None,
         keeps_ids: options.result.ids.is_some(),
     };

@@ -63,6 +63,10 @@ impl fmt::Display for Report {
                 "{unanswered} requests got no answer, {reconnects} connections ended before their time"
             )?;
         }
+        if self.retired > 0 {
+            let retired = shown_count(self.retired);
+            writeln!(f, "{retired} connections were closed after --requests-per-connection")?;
+        }
         if !self.refusals.is_empty() {
             writeln!(f, "\nanswers other than 2xx")?;
         }
@@ -115,26 +119,39 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use crate::report::tests::{options, outcome, tally};
     use crate::report::{Measured, Report};
+    use crate::request::Bad;
 
     #[test]
     fn people_read_every_meaning_and_the_verdict() {
+        let mut outcome = outcome(tally());
+        outcome.tally.answer_bad(Bad::UnknownPath, false);
+        outcome.tally.events = 9_500;
+        outcome.tally.items_refused = 3;
+        outcome.tally.retired = 5;
+        (outcome.effort.unsent, outcome.effort.busy) = (17, 0.95);
+        outcome.effort.send(Duration::from_millis(3));
         let measured = Measured {
-            outcome: &outcome(tally()),
+            outcome: &outcome,
             started: SystemTime::UNIX_EPOCH,
             invalid: Some("it was late".to_owned()),
             node: None,
         };
         let text = Report::new(options(&[]), measured).to_string();
         for part in [
-            "1\u{202f}000 in 10.00 s: 100/s, 95/s accepted",
+            "1\u{202f}001 in 10.00 s: 100/s, 95/s accepted",
             "accepted                950   95.00 %",
             "overloaded               50    5.00 %",
             "lost                      ?",
             "503 overloaded",
+            "unknown_path                                1  refused, 0 accepted",
+            "9\u{202f}500 events were accepted, 3 items of accepted batches refused",
+            "17 requests were due and never left",
+            "5 connections were closed after --requests-per-connection",
+            "generator    95.00 % busy, its own part of the lag: p99 3.00 ms",
             "verdict      INVALID\n  it was late",
         ] {
             assert!(text.contains(part), "`{part}` is not in\n{text}");

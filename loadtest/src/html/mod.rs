@@ -31,6 +31,7 @@ pub(crate) fn page(report: &Report, tally: &Tally) -> String {
     out.push_str("<section class=\"tables\">\n");
     tables::latencies(&mut out, report);
     tables::codes(&mut out, report);
+    tables::bad(&mut out, report);
     out.push_str("</section>\n");
     if let Some(node) = &report.node {
         let title = format!("The node, {}", node.url);
@@ -70,6 +71,7 @@ mod tests {
     use crate::admin::{NodeCourse, Sample};
     use crate::report::Measured;
     use crate::report::tests::{options, outcome, tally};
+    use crate::request::Bad;
 
     fn pages() -> [String; 3] {
         let sample = |second: u32| Sample {
@@ -97,9 +99,22 @@ mod tests {
         ]
     }
 
+    /// A run whose generator was late, with requests that never left and bad ones.
+    fn invalid_page() -> String {
+        let mut tally = tally();
+        for is_accepted in [true, false, false] {
+            tally.answer_bad(Bad::BrokenJson, is_accepted);
+        }
+        let mut outcome = outcome(tally);
+        (outcome.effort.unsent, outcome.effort.busy) = (17, 0.95);
+        let invalid = Some("it was <late>".to_owned());
+        let measured = Measured { outcome: &outcome, started: SystemTime::UNIX_EPOCH, invalid, node: None };
+        super::page(&Report::new(options(&[]), measured), &outcome.tally)
+    }
+
     #[test]
     fn tags_are_closed_in_order_and_nothing_comes_from_outside() {
-        for page in pages() {
+        for page in pages().into_iter().chain([invalid_page()]) {
             let mut open: Vec<&str> = Vec::new();
             let body = page.split_once("<body>").expect("a body").1.split_once("</body>").expect("its end").0;
             for tag in body.split('<').skip(1).map(|part| part.split_once('>').expect("a whole tag").0) {
@@ -139,5 +154,19 @@ mod tests {
         assert!(pages()[2].contains("<text class=\"y\" x=\"56\" y=\"28.0\">10 s</text>"));
         assert!(!full.contains("Queue to the forwarder"), "the node did not say");
         assert!(empty.contains("Nothing was accepted") && !empty.contains("The node"));
+        assert!(!empty.contains("Bad requests"), "there were none");
+    }
+
+    #[test]
+    fn a_page_shows_what_the_generator_did_and_what_became_of_bad_requests() {
+        let page = invalid_page();
+        for part in [
+            "<li>it was &lt;late&gt;</li>",
+            "<dt>generator busy</dt><dd>95.00 %</dd>",
+            "requests that were due and never left</th><td class=\"number\">17</td>",
+            "broken_json</th><td class=\"number\">2</td><td class=\"number\">1</td>",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
     }
 }

@@ -52,6 +52,9 @@ pub(super) fn cards(out: &mut String, report: &Report) {
     ] {
         let _ = writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
     }
+    // A generator that has no time left measures itself.
+    let busy = shown_percent(report.generator_busy);
+    let _ = writeln!(out, "<div><dt>generator busy</dt><dd>{busy}</dd></div>");
     out.push_str("</dl>\n");
 }
 
@@ -68,7 +71,18 @@ pub(super) fn meanings(out: &mut String, report: &Report) {
     table(out, "Good requests", &["", "means", "requests", "share"], rows.into_iter().chain([lost]));
 }
 
-/// Answers by status and code, bad requests, and what went wrong with connections.
+/// Requests that had to be refused, by what was wrong with them, if there were any.
+pub(super) fn bad(out: &mut String, report: &Report) {
+    if report.bad.is_empty() {
+        return;
+    }
+    let row = |name: &str, accepted, refused| [name.to_owned(), shown_count(refused), shown_count(accepted)];
+    let kinds = report.bad.iter().map(|(name, counts)| row(name, counts.accepted, counts.refused));
+    let all = row("all", report.bad_accepted, report.bad_refused);
+    table(out, "Bad requests", &["", "refused", "accepted"], kinds.chain([all]));
+}
+
+/// Answers by status and code, and what went wrong with connections.
 pub(super) fn codes(out: &mut String, report: &Report) {
     let mut rows: Vec<_> =
         report.refusals.iter().map(|(name, count)| [escape(name), shown_count(*count)]).collect();
@@ -76,12 +90,11 @@ pub(super) fn codes(out: &mut String, report: &Report) {
         rows.push(["none".to_owned(), String::new()]);
     }
     for (name, count) in [
-        ("bad requests, refused", report.bad_refused),
-        ("bad requests, accepted", report.bad_accepted),
         ("requests that were due and never left", report.unsent),
         ("items refused of accepted batches", report.items_refused),
         ("requests without an answer", report.unanswered),
         ("connections opened again", report.reconnects),
+        ("connections closed after --requests-per-connection", report.retired),
     ] {
         if count > 0 {
             rows.push([name.to_owned(), shown_count(count)]);
