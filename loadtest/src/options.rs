@@ -25,6 +25,13 @@ fn parse_share(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("a percentage is a number from 0 to 100".to_owned()),
+    }
+}
+
 fn parse_exponent(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(exponent) if (0.0..=10.0).contains(&exponent) => Ok(exponent),
@@ -107,7 +114,7 @@ pub(crate) struct Workload {
     #[arg(long, value_name = "LEVEL")]
     pub(crate) ack: Option<AckLevel>,
     /// Share of requests that must be refused: broken JSON, invalid UTF-8, unknown paths, wrong signatures, and each --bad-token.
-    #[arg(long, value_name = "PERCENT", default_value = "0")]
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = parse_percent)]
     pub(crate) bad: f64,
     /// A token that must be refused (expired, revoked), mixed in by --bad; repeatable.
     #[arg(long, value_name = "TOKEN")]
@@ -146,7 +153,7 @@ pub(crate) struct ResultOptions {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) max_p99: Option<Duration>,
     /// Fail (exit code 99) if more than this share of the good requests is not accepted.
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", value_parser = parse_share)]
     pub(crate) max_error_ratio: Option<f64>,
     #[command(flatten)]
     pub(crate) output: OutputOptions,
