@@ -12,6 +12,7 @@ use crate::measure::{Bench, Plan};
 use crate::options::LimitOptions;
 use crate::search::{End, Result as Came, Search, Step};
 use crate::tally::Meaning;
+use crate::units::{shown_percent, shown_rate, shown_us};
 use crate::{AnyError, Verdict};
 
 /// What a rate brought.
@@ -87,13 +88,13 @@ impl Probe {
 
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, seconds, error_ratio, p50_us, p99_us, service_p99_us, .. } = self;
+        let [p50, p99, service_p99] = [self.p50_us, self.p99_us, self.service_p99_us].map(shown_us);
+        let [errors, busy] = [self.error_ratio, self.generator_busy].map(shown_percent);
         write!(
             f,
-            "{rate:.0}/s for {seconds:.0} s: p50 {p50_us} µs, p99 {p99_us} µs ({service_p99_us} once they left), \
-             errors {:.2} %, generator busy {:.0} %",
-            error_ratio * 100.0,
-            self.generator_busy * 100.0,
+            "{} for {:.0} s: p50 {p50}, p99 {p99} ({service_p99} once they left), errors {errors}, generator busy {busy}",
+            shown_rate(self.rate),
+            self.seconds,
         )
     }
 }
@@ -147,7 +148,7 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.rate {
-            Some(rate) => writeln!(f, "limit        {rate:.0} requests a second")?,
+            Some(rate) => writeln!(f, "limit        {}", shown_rate(rate))?,
             None => writeln!(f, "limit        no rate held")?,
         }
         if let Some(held) = &self.held {

@@ -32,6 +32,8 @@ pub(crate) struct Live {
     bar: ProgressBar,
     threads: Vec<(Arc<Progress>, Totals)>,
     window: VecDeque<Moment>,
+    /// When the threads were last asked: what they tell is of then.
+    asked_at: Duration,
     warm_up: Duration,
     duration: Duration,
 }
@@ -72,6 +74,7 @@ impl Live {
             bar,
             threads: threads.into_iter().map(|thread| (thread, Totals::default())).collect(),
             window: VecDeque::new(),
+            asked_at: warm_up,
             warm_up,
             duration,
         }
@@ -98,6 +101,7 @@ impl Live {
                 response_us.add(&glimpse.response_us).expect("the same bounds");
             });
         }
+        let at = std::mem::replace(&mut self.asked_at, at);
         let mut moment = Moment { at, sent: 0, meanings: Meanings::default(), response_us };
         let mut answers: BTreeMap<&(u16, String), u64> = BTreeMap::new();
         for (_, totals) in &self.threads {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::tally::{Tally, histogram, record};
+use crate::units::{shown_percent, shown_us_exact};
 
 /// How late a request may leave by the generator's own fault, in the 99th percentile: so much, ...
 const LATE_MAX: Duration = Duration::from_millis(1);
@@ -69,11 +70,14 @@ struct Signs {
 /// Why a run is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Fault {
-    #[error("the generator was late: 1 % of the requests left {0:?} or more after they could have")]
+    #[error(
+        "the generator was late: 1 % of the requests left {} or more after they could have",
+        shown_us_exact(.0.as_secs_f64() * 1e6)
+    )]
     Late(Duration),
     #[error(
-        "the generator had no time left: its busiest thread was busy {:.0} % of the time and requests left late",
-        .0 * 100.0
+        "the generator had no time left: its busiest thread was busy {} of the time and requests left late",
+        shown_percent(*.0)
     )]
     Busy(f64),
 }
