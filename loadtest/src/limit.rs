@@ -31,6 +31,8 @@ struct Probe {
     accepted_rate: f64,
     /// Share of the good requests that were not accepted, those that never left included.
     error_ratio: f64,
+    /// What most of them met: a meaning, or `unsent`; none if all were accepted.
+    mostly: Option<&'static str>,
     /// Latencies from the moment requests should have left, microseconds.
     p50_us: u64,
     p99_us: u64,
@@ -50,6 +52,10 @@ impl Probe {
         #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
         let (accepted_rate, error_ratio) =
             (accepted as f64 / seconds, (asked - accepted) as f64 / asked.max(1) as f64);
+        let errors = Meaning::ALL.into_iter().filter(|meaning| *meaning != Meaning::Accepted);
+        let counts = errors.map(|meaning| (tally.meanings.of(meaning), meaning.as_str()));
+        let most = counts.chain([(effort.unsent, "unsent")]).max_by_key(|(count, _)| *count);
+        let mostly = most.filter(|(count, _)| *count > 0).map(|(_, name)| name);
         let p99_us = tally.response_us.value_at_quantile(0.99);
         let is_fast = u128::from(p99_us) <= options.max_p99.as_micros();
         Self {
@@ -60,6 +66,7 @@ impl Probe {
             invalid: effort.fault(tally).map(|fault| fault.to_string()),
             accepted_rate,
             error_ratio,
+            mostly,
             p50_us: tally.response_us.value_at_quantile(0.5),
             p99_us,
             service_p99_us: tally.service_us.value_at_quantile(0.99),
@@ -90,9 +97,10 @@ impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [p50, p99, service_p99] = [self.p50_us, self.p99_us, self.service_p99_us].map(shown_us);
         let [errors, busy] = [self.error_ratio, self.generator_busy].map(shown_percent);
+        let mostly = self.mostly.map(|meaning| format!(" (mostly {meaning})")).unwrap_or_default();
         write!(
             f,
-            "{} for {:.0} s: p50 {p50}, p99 {p99} ({service_p99} once they left), errors {errors}, generator busy {busy}",
+            "{} for {} s: p50 {p50}, p99 {p99} ({service_p99} once they left), errors {errors}{mostly}, generator busy {busy}",
             shown_rate(self.rate),
             self.seconds,
         )
@@ -218,4 +226,49 @@ fn plan(rate: f64, warm_up: Duration, counted: Duration) -> Plan {
     let duration = warm_up + counted;
     let curve = Some(Arc::new(Curve::constant(rate, duration)));
     Plan { curve, warm_up, duration, requests: None, keeps_ids: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+    use crate::report::tests::{outcome, tally};
+
+    fn probe(max_p99: &str, max_error_ratio: &str, late: Duration, unsent: u64) -> Probe {
+        let command = LimitOptions::augment_args(Command::new("limit"));
+        let flags = ["limit", "--max-p99", max_p99, "--max-error-ratio", max_error_ratio];
+        let matches = command.try_get_matches_from(flags).expect("good flags");
+        let options = LimitOptions::from_arg_matches(&matches).expect("good flags");
+        let mut outcome = outcome(tally());
+        outcome.effort.send(late);
+        outcome.effort.unsent = unsent;
+        let plan = plan(100.0, Duration::from_secs(1), Duration::from_secs(10));
+        Probe::of(&outcome, Step::Probe(100.0), &plan, &options)
+    }
+
+    #[test]
+    fn a_rate_holds_within_both_bounds_and_else_the_generator_may_be_to_blame() {
+        let (in_time, late) = (Duration::from_micros(10), Duration::from_millis(20));
+        for (max_p99, max_error_ratio, left, came) in [
+            ("100ms", "0.05", in_time, Came::Held),
+            ("100ms", "0.05", late, Came::Held),
+            ("98ms", "0.05", in_time, Came::Broke),
+            ("100ms", "0.049", in_time, Came::Broke),
+            ("98ms", "0.05", late, Came::Lagged),
+        ] {
+            let probe = probe(max_p99, max_error_ratio, left, 0);
+            assert_eq!(probe.came(), came, "{max_p99}, {max_error_ratio}, {left:?}: {probe}");
+        }
+    }
+
+    #[test]
+    fn a_probe_says_what_most_of_its_errors_were() {
+        for (unsent, part) in
+            [(0, "errors 5.00 % (mostly overloaded), "), (1000, "errors 52.50 % (mostly unsent), ")]
+        {
+            let text = probe("100ms", "0.05", Duration::ZERO, unsent).to_string();
+            assert!(text.starts_with("100/s for 10 s: ") && text.contains(part), "{text}");
+        }
+    }
 }
