@@ -32,7 +32,13 @@ fn ten_thousand_crash_reports_arrive_once_and_a_thousand_bad_requests_do_not() {
     let bad = load.run(&flags);
     assert_eq!((bad["bad_refused"].as_u64(), bad["bad_accepted"].as_u64()), (Some(1000), Some(0)), "{bad}");
     let refusals = bad["refusals"].as_object().expect("refusals");
-    let codes = ["400 invalid_json", "401 bad_signature", "401 expired_token", "401 revoked_credentials"];
+    let codes = [
+        "400 invalid_json",
+        "401 bad_signature",
+        "401 expired_token",
+        "401 revoked_credentials",
+        "404 not_found",
+    ];
     assert_eq!(refusals.keys().collect::<Vec<_>>(), codes, "{bad}");
     assert!(refusals.values().all(|count| count.as_u64().is_some_and(|count| count > 100)), "{bad}");
 
