@@ -23,6 +23,8 @@ const FLOOR_ADDRESS: &str = "127.0.0.1:18481";
 const DEPTHS: [&str; 2] = ["1", "16"];
 /// Events of a batch; `scripts/bench-lab` makes one.
 const BATCH_EVENTS: f64 = 100.0;
+/// More of them than this, and the disk cannot keep up with a journal that grows.
+const BATCHES_PER_SECOND: &str = "1000";
 /// What the reactor's thread may take, as a multiple of the floor, with one request at a time on each connection.
 const FLOOR_MULTIPLE_MAX: f64 = 1.25;
 const FLOOR_MULTIPLE_GOAL: f64 = 1.15;
@@ -72,7 +74,8 @@ impl Run {
             }
             Self::Node(depth) => Self::of_a_node(lab, seconds, &["--pipeline", depth]),
             Self::Batches => {
-                Self::of_a_node(lab, seconds, &["--path", "/v1/events/batch", "--payload", "batch.json"])
+                let path = ["--path", "/v1/events/batch", "--payload", "batch.json"];
+                Self::of_a_node(lab, seconds, &[&path[..], &["--rate", BATCHES_PER_SECOND]].concat())
             }
         }
     }
