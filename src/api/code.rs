@@ -217,7 +217,7 @@ impl Code {
             Self::AckTimeout => (
                 503,
                 "ack_timeout",
-                "The event was accepted, but has not reached the level asked for in time. Sending it again with its id is safe.",
+                "The event has not reached the level asked for in time, and still may. Sending it again with its id is safe.",
             ),
         }
     }
