@@ -69,7 +69,7 @@ pub enum Code {
     Draining,
     /// The journal's disk fails.
     JournalFailed,
-    /// The event was accepted, but has not reached the level asked for in time.
+    /// The event has not reached the level asked for in time.
     AckTimeout,
 }
 
