@@ -269,9 +269,9 @@ impl Service {
             BodyLength::Length(bytes) if bytes > oauth::FORM_BYTES_MAX as u64 => Err(OauthError::TooLarge),
             BodyLength::None => Err(OauthError::InvalidRequest),
             _ if !oauth::is_form(head.content_type) => Err(OauthError::InvalidRequest),
-            _ => oauth::client(&self.credentials, head).and_then(|app| {
+            _ => oauth::client(&self.credentials, head, moment.wall).and_then(|(app, generation)| {
                 let is_welcome = head.origin.is_none_or(|origin| app.takes_origin(origin));
-                is_welcome.then_some((app.id, app.generation)).ok_or(OauthError::OriginNotAllowed)
+                is_welcome.then_some((app.id, generation)).ok_or(OauthError::OriginNotAllowed)
             }),
         };
         match client {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::code::Code;
 use super::response::{RequestId, Response, quoted};
-use crate::auth::{App, AppId, Credentials, mint};
+use crate::auth::{App, AppId, Credentials, mint_for};
 use crate::http::Head;
 
 /// Largest form: `grant_type`, and a scope that means nothing here.
@@ -93,8 +93,12 @@ impl OauthError {
     }
 }
 
-/// Who asks, by HTTP Basic (RFC 7617): the key as user, the secret as password.
-pub(super) fn client<'a>(credentials: &'a Credentials, head: &Head<'_>) -> Result<&'a App, OauthError> {
+/// Who asks at `wall`, by HTTP Basic (RFC 7617): the key as user, the secret as password; and of which generation the secret is.
+pub(super) fn client<'a>(
+    credentials: &'a Credentials,
+    head: &Head<'_>,
+    wall: Duration,
+) -> Result<(&'a App, u64), OauthError> {
     let offered = head.authorization.and_then(|value| value.split_first_chunk::<6>());
     let Some((scheme, encoded)) = offered else { return Err(OauthError::InvalidClient) };
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
@@ -104,11 +108,9 @@ pub(super) fn client<'a>(credentials: &'a Credentials, head: &Head<'_>) -> Resul
     let colon = decoded.iter().position(|b| *b == b':').ok_or(OauthError::InvalidClient)?;
     let (key, secret) = (&decoded[..colon], &decoded[colon + 1..]);
     let app = std::str::from_utf8(key).ok().and_then(|key| credentials.registry.app_by_key(key));
-    match app {
-        Some(app) if app.secret_sha256.matches(secret) && app.enabled => Ok(app),
-        Some(app) if app.secret_sha256.matches(secret) => Err(OauthError::UnauthorizedClient),
-        _ => Err(OauthError::InvalidClient),
-    }
+    let generation = app.and_then(|app| Some((app, app.generation_of(secret, wall)?)));
+    let (app, generation) = generation.ok_or(OauthError::InvalidClient)?;
+    if app.enabled { Ok((app, generation)) } else { Err(OauthError::UnauthorizedClient) }
 }
 
 /// Whether a `Content-Type` is a form; without one, it is taken for a form.
@@ -135,12 +137,14 @@ pub(super) fn grant(
         _ => return Err(OauthError::InvalidRequest),
     }
     // Between head and body the app may have been removed or disabled, or its secret regenerated.
-    let app = credentials.registry.app(app).filter(|app| app.generation == generation);
-    let app = app.ok_or(OauthError::InvalidClient)?;
+    let app = credentials.registry.app(app).ok_or(OauthError::InvalidClient)?;
+    let good_for = app.good_for(generation, wall).ok_or(OauthError::InvalidClient)?;
     if !app.enabled {
         return Err(OauthError::UnauthorizedClient);
     }
-    let token = mint(&credentials.keys, app, wall, lifetime);
+    // A token of credentials that retire ends with them.
+    let lifetime = lifetime.min(good_for);
+    let token = mint_for(&credentials.keys, app.id, generation, wall, lifetime);
     let seconds = lifetime.as_secs();
     Ok(no_store(200, format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{seconds}}}"#)))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -138,6 +139,24 @@ impl TryFrom<String> for SecretHash {
     }
 }
 
+/// Credentials of before that are still good for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retiring {
+    /// SHA-256 of the secret of before.
+    pub secret_sha256: SecretHash,
+    /// The generation of before: tokens of it and of later ones are good.
+    pub generation: u64,
+    /// Until when, exclusive; seconds since the Unix epoch.
+    pub until: u64,
+}
+
+impl Retiring {
+    fn is_good(&self, now: Duration) -> bool {
+        now.as_secs() < self.until
+    }
+}
+
 /// One application, as the registry keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,6 +171,12 @@ pub struct App {
     pub secret_sha256: SecretHash,
     /// Raised by each `regenerate`: tokens of a lower generation are revoked.
     pub generation: u64,
+    /// Secret and generation of before, if the last `regenerate` left them some time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retiring: Option<Retiring>,
+    /// Raised by each change of any kind: who changes an app says which version it has seen.
+    #[serde(default)]
+    pub version: u64,
     /// Whether it may send at all.
     pub enabled: bool,
     /// Whether the key alone is enough on the paths of Raygun's SDKs.
@@ -178,6 +203,8 @@ impl App {
             api_key: ApiKey::generate(),
             secret_sha256: secret.hash(),
             generation: 1,
+            retiring: None,
+            version: 1,
             enabled: true,
             allow_api_key: false,
             events_per_second: None,
@@ -200,10 +227,37 @@ impl App {
         self.allowed_origins.is_empty() || self.allowed_origins.iter().any(is_same)
     }
 
-    /// Replaces the secret and revokes all that was issued before; returns the new one.
-    pub fn regenerate(&mut self) -> Secret {
+    /// The generation of the credentials that `secret` belongs to, if it is good at `now` (since the Unix epoch).
+    pub fn generation_of(&self, secret: &[u8], now: Duration) -> Option<u64> {
+        // Both are looked at, whichever fits: the time says nothing of them.
+        let is_newest = self.secret_sha256.matches(secret);
+        let retiring = self.retiring.as_ref().filter(|before| before.secret_sha256.matches(secret));
+        if is_newest {
+            return Some(self.generation);
+        }
+        retiring.filter(|before| before.is_good(now)).map(|before| before.generation)
+    }
+
+    /// For how long from `now` on tokens of this generation are good; none: they are revoked.
+    pub fn good_for(&self, generation: u64, now: Duration) -> Option<Duration> {
+        // One that is higher than ours was minted by another node, which has seen a `regenerate` before us.
+        if generation >= self.generation {
+            return Some(Duration::MAX);
+        }
+        let before = self.retiring.as_ref().filter(|before| generation >= before.generation)?;
+        before.is_good(now).then(|| Duration::from_secs(before.until).saturating_sub(now))
+    }
+
+    /// Replaces the secret and returns the new one. All that was issued before is revoked: at once, or `overlap` after `now` (since the
+    /// Unix epoch); what was still good of an earlier `regenerate` is so no more.
+    pub fn regenerate(&mut self, overlap: Duration, now: Duration) -> Secret {
         let secret = Secret::generate();
-        self.secret_sha256 = secret.hash();
+        let before = Retiring {
+            secret_sha256: std::mem::replace(&mut self.secret_sha256, secret.hash()),
+            generation: self.generation,
+            until: (now + overlap).as_secs(),
+        };
+        self.retiring = Some(before).filter(|before| before.is_good(now));
         self.generation += 1;
         secret
     }
@@ -245,10 +299,31 @@ mod tests {
 
     #[test]
     fn regenerate_replaces_the_secret_and_raises_the_generation() {
+        let now = Duration::from_secs(1_790_000_000);
         let (mut app, old) = App::create("demo");
-        let new = app.regenerate();
-        assert_eq!(app.generation, 2);
-        assert!(app.secret_sha256.matches(new.reveal().as_bytes()));
-        assert!(!app.secret_sha256.matches(old.reveal().as_bytes()));
+        let new = app.regenerate(Duration::ZERO, now);
+        assert_eq!((app.generation, &app.retiring), (2, &None));
+        assert_eq!(app.generation_of(new.reveal().as_bytes(), now), Some(2));
+        assert_eq!(app.generation_of(old.reveal().as_bytes(), now), None);
+        assert!(app.good_for(1, now).is_none() && app.good_for(2, now).is_some() && app.good_for(3, now).is_some());
+    }
+
+    #[test]
+    fn what_was_issued_before_is_good_for_the_overlap_and_no_longer() {
+        let now = Duration::from_secs(1_790_000_000);
+        let (last, over) = (now + Duration::from_secs(59), now + Duration::from_mins(1));
+        let (mut app, first) = App::create("demo");
+        let second = app.regenerate(Duration::from_mins(1), now);
+        assert_eq!(app.generation_of(first.reveal().as_bytes(), last), Some(1));
+        assert_eq!(app.generation_of(first.reveal().as_bytes(), over), None);
+        assert_eq!(app.good_for(1, last), Some(Duration::from_secs(1)));
+        assert!(app.good_for(1, over).is_none() && app.good_for(2, over).is_some());
+        // Whoever regenerates again has a reason: only the newest of before goes on.
+        app.regenerate(Duration::from_mins(1), now);
+        assert_eq!(app.generation_of(first.reveal().as_bytes(), now), None);
+        assert_eq!(app.generation_of(second.reveal().as_bytes(), last), Some(2));
+        assert_eq!(app.good_for(1, now), None);
+        assert_eq!(app.regenerate(Duration::ZERO, now).reveal().len(), 43);
+        assert_eq!(app.good_for(3, now), None, "at once");
     }
 }

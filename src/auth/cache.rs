@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(check(&credentials, NOW), Err(TokenError::AppDisabled));
         let known = credentials.registry.app_mut(app.id).expect("known");
         known.enabled = true;
-        known.regenerate();
+        known.regenerate(Duration::ZERO, NOW);
         assert_eq!(check(&credentials, NOW), Err(TokenError::Revoked));
     }
 

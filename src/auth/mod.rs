@@ -18,7 +18,7 @@ mod registry;
 mod strangers;
 mod token;
 
-pub use app::{ApiKey, App, AppId, PUBLIC_KEY_EVENTS_PER_SECOND, Secret};
+pub use app::{ApiKey, App, AppId, PUBLIC_KEY_EVENTS_PER_SECOND, Retiring, Secret};
 pub use cache::TokenCache;
 pub use credentials::{Credentials, CredentialsError, CredentialsFiles, SharedCredentials};
 pub use file::{AppsFile, FileError, create_signing_keys, load_signing_keys};
@@ -27,4 +27,4 @@ pub use origin::is_origin;
 pub use rate::{EVENTS_PER_SECOND_MAX, Exhausted, Limit};
 pub use registry::{Registry, RegistryError};
 pub use strangers::{Strangers, source};
-pub use token::{AUDIENCE, Claims, TOKEN_BYTES_MAX, TokenError, mint, verify};
+pub use token::{AUDIENCE, Claims, TOKEN_BYTES_MAX, TokenError, mint, mint_for, verify};

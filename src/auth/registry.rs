@@ -98,9 +98,11 @@ impl Registry {
         self.by_id.get(&id).map(|index| &self.apps[*index])
     }
 
-    /// The app with this id, to change all of it but its id and key.
+    /// The app with this id, to change all of it but its id, its key and its version, which is raised here.
     pub fn app_mut(&mut self, id: AppId) -> Option<&mut App> {
-        self.by_id.get(&id).map(|index| &mut self.apps[*index])
+        let app = self.by_id.get(&id).map(|index| &mut self.apps[*index])?;
+        app.version += 1;
+        Some(app)
     }
 
     /// The bound on the events of an app; none: it may send as many as it likes.
@@ -142,6 +144,8 @@ mod tests {
         assert_eq!(read.app(app.id), Some(&app));
         assert_eq!(read.app_by_key(&app.api_key.0), Some(&app));
         assert_eq!(read.app_by_key("other"), None);
+        registry.app_mut(app.id).expect("known").enabled = false;
+        assert_eq!(registry.app(app.id).map(|changed| changed.version), Some(app.version + 1));
     }
 
     #[test]

@@ -62,16 +62,16 @@ pub enum TokenError {
     Revoked,
 }
 
-/// Mints a token for `app`, valid from `now` (since the Unix epoch) for `lifetime`.
+/// Mints a token for the newest credentials of `app`, valid from `now` (since the Unix epoch) for `lifetime`.
 pub fn mint(keys: &KeyRing, app: &App, now: Duration, lifetime: Duration) -> String {
+    mint_for(keys, app.id, app.generation, now, lifetime)
+}
+
+/// The same for credentials of `generation`, which may be those of before.
+pub fn mint_for(keys: &KeyRing, app: AppId, generation: u64, now: Duration, lifetime: Duration) -> String {
     let iat = now.as_secs();
-    let claims = Claims {
-        aud: AUDIENCE.to_owned(),
-        sub: app.id,
-        generation: app.generation,
-        iat,
-        exp: iat + lifetime.as_secs(),
-    };
+    let claims =
+        Claims { aud: AUDIENCE.to_owned(), sub: app, generation, iat, exp: iat + lifetime.as_secs() };
     sign(keys.signer(), &serde_json::to_vec(&claims).expect("strings and numbers always serialise"))
 }
 
@@ -126,12 +126,12 @@ pub(super) fn judge<'a>(
     if claims.aud != AUDIENCE {
         return Err(TokenError::WrongAudience);
     }
-    let now = now.as_secs();
+    let seconds = now.as_secs();
     // RFC 7519 section 4.1.4: "on or after which the JWT MUST NOT be accepted".
-    if now >= claims.exp {
+    if seconds >= claims.exp {
         return Err(TokenError::Expired);
     }
-    if claims.iat > now + SKEW_SECONDS_MAX {
+    if claims.iat > seconds + SKEW_SECONDS_MAX {
         return Err(TokenError::NotYetValid);
     }
     if claims.exp - claims.iat.min(claims.exp) > LIFETIME_SECONDS_MAX {
@@ -141,8 +141,7 @@ pub(super) fn judge<'a>(
     if !app.enabled {
         return Err(TokenError::AppDisabled);
     }
-    // A higher generation than the registry's: another node has regenerated and minted already.
-    if claims.generation < app.generation {
+    if app.good_for(claims.generation, now).is_none() {
         return Err(TokenError::Revoked);
     }
     Ok(app)
@@ -235,7 +234,7 @@ mod tests {
         assert_eq!(check(&credentials, &token, NOW), Err(TokenError::AppDisabled));
         let known = credentials.registry.app_mut(app.id).expect("known");
         known.enabled = true;
-        known.regenerate();
+        known.regenerate(Duration::ZERO, NOW);
         assert_eq!(check(&credentials, &token, NOW), Err(TokenError::Revoked));
     }
 

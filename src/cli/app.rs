@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use forebay::auth::{
     App, AppId, AppsFile, EVENTS_PER_SECOND_MAX, FileError, PUBLIC_KEY_EVENTS_PER_SECOND, RegistryError,
     Secret, is_origin,
 };
-use forebay::config::EXIT_CONFIG;
+use forebay::clock;
+use forebay::config::{EXIT_CONFIG, parse_duration};
 
 use super::fail;
 
@@ -58,10 +60,13 @@ enum AppCommand {
         /// Its id.
         id: AppId,
     },
-    /// Replace an app's secret, which is shown once; the old one and all tokens of before are refused.
+    /// Replace an app's secret; the new one is shown once. The old one and all tokens of before are refused: at once, or after --overlap.
     Regenerate {
         /// Its id.
         id: AppId,
+        /// How long the old secret and its tokens stay good, so that clients can change over.
+        #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+        overlap: Duration,
     },
     /// Refuse all that an app sends.
     Disable {
@@ -121,10 +126,10 @@ fn run(args: &AppArgs) -> Result<(), AppError> {
             file.edit(|registry| Ok::<_, AppError>(registry.insert(app.clone())?))?;
             print_credentials(&app, &secret, args.json);
         }
-        AppCommand::Regenerate { id } => {
+        AppCommand::Regenerate { id, overlap } => {
             let (app, secret) = file.edit(|registry| {
                 let app = registry.app_mut(*id).ok_or(AppError::Unknown(*id))?;
-                let secret = app.regenerate();
+                let secret = app.regenerate(*overlap, clock::wall());
                 Ok::<_, AppError>((app.clone(), secret))
             })?;
             print_credentials(&app, &secret, args.json);
@@ -181,9 +186,12 @@ fn print_app(app: &App, json: bool) {
     }
 }
 
-/// What may be shown of an app: everything but the hash of its secret.
+/// What may be shown of an app: everything but the hashes of its secrets.
 fn shown(app: &App) -> serde_json::Value {
     let mut shown = serde_json::to_value(app).expect("strings and numbers always serialise");
     shown.as_object_mut().expect("an object").remove("secret_sha256");
+    if let Some(retiring) = shown.get_mut("retiring").and_then(serde_json::Value::as_object_mut) {
+        retiring.remove("secret_sha256");
+    }
     shown
 }

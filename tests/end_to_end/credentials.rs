@@ -34,6 +34,32 @@ fn regenerate_revokes_tokens_and_secret_and_the_new_secret_works() {
 }
 
 #[test]
+fn with_an_overlap_the_old_secret_and_its_tokens_are_good_until_it_is_over() {
+    let node = Node::start(&[]);
+    let app = node.app("demo");
+    let token = node.token(&app);
+    let since = Instant::now();
+    node.app_command(&["regenerate", &app.id, "--overlap", "3s"]);
+    // The overlap is counted in whole seconds of the wall clock.
+    let sure = Duration::from_millis(1_900);
+    let mut asked = 0;
+    while since.elapsed() < sure {
+        let (event, grant) = (node.http().event(&token, "{}"), node.ask_token(&app));
+        if since.elapsed() < sure {
+            assert_eq!((event.status, grant.status), (202, 200), "after {:?}", since.elapsed());
+            let expires_in = grant.json()["expires_in"].as_u64().expect("seconds");
+            assert!(expires_in <= 3 || since.elapsed() < SEEN_WITHIN, "a token of the old secret ends with it");
+            asked += 1;
+        }
+    }
+    assert!(asked > 0);
+    await_true("the overlap is over", || node.http().event(&token, "{}").status == 401);
+    assert!(since.elapsed() < Duration::from_secs(4), "after {:?}", since.elapsed());
+    assert_eq!(node.http().event(&token, "{}").code(), "revoked_credentials");
+    assert_eq!(node.ask_token(&app).status, 401, "the old secret");
+}
+
+#[test]
 fn a_secret_that_is_regenerated_while_the_form_is_held_back_gets_no_token() {
     let node = Node::start(&[]);
     let app = node.app("demo");
