@@ -22,6 +22,7 @@
 pub mod admin;
 pub mod api;
 pub mod auth;
+pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod event;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Which modules a module may use; all others are above it, or none of its business.
 const EDGES: &[(&str, &[&str])] = &[
+    ("backoff", &[]),
     ("clock", &[]),
     ("config", &[]),
     ("uring", &["clock"]),
@@ -22,7 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "reactor",
         &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring", "wire"],
     ),
-    ("forward", &["clock", "config", "event", "handoff", "journal", "telemetry"]),
+    ("forward", &["backoff", "clock", "config", "event", "handoff", "journal", "telemetry"]),
     ("admin", &["clock", "journal", "telemetry"]),
     (
         "node",

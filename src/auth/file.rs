@@ -89,30 +89,41 @@ impl AppsFile {
         flock(&lock, FlockOperation::LockExclusive).map_err(|errno| io_error(&lock_path)(errno.into()))?;
         let mut registry = self.load()?;
         let changed = change(&mut registry)?;
-        replace(&self.path, &registry.to_json())?;
+        replace_private(&self.path, &registry.to_json())?;
         Ok(changed)
     }
 }
 
 /// Reads the signing keys.
 pub fn load_signing_keys(path: &Path) -> Result<KeyRing, FileError> {
+    let text = read_private(path)?;
+    KeyRing::parse(&text).map_err(|error| FileError::KeyRing { path: path.to_owned(), error })
+}
+
+/// Reads a file of keys, which others than its owner may not read.
+pub fn read_private(path: &Path) -> Result<Vec<u8>, FileError> {
     let text = fs::read(path).map_err(io_error(path))?;
     let mode = fs::metadata(path).map_err(io_error(path))?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(FileError::Exposed { path: path.to_owned(), mode });
     }
-    KeyRing::parse(&text).map_err(|error| FileError::KeyRing { path: path.to_owned(), error })
+    Ok(text)
 }
 
 /// Makes the signing key file if it does not exist; tells whether it did. Two nodes that start at once agree on one file.
 pub fn create_signing_keys(path: &Path) -> Result<bool, FileError> {
+    create_private(path, &KeyRing::generate())
+}
+
+/// Makes a file that only its owner may read, if it does not exist; tells whether it did.
+pub fn create_private(path: &Path, text: &[u8]) -> Result<bool, FileError> {
     if path.exists() {
         return Ok(false);
     }
     create_parent(path)?;
     let temporary = with_suffix(path, &format!(".{}.tmp", std::process::id()));
-    write_synced(&temporary, &KeyRing::generate())?;
-    // Unlike a rename, a link fails if another node was faster.
+    write_synced(&temporary, text)?;
+    // Unlike a rename, a link fails if another one was faster.
     let linked = fs::hard_link(&temporary, path);
     fs::remove_file(&temporary).map_err(io_error(&temporary))?;
     match linked {
@@ -122,7 +133,8 @@ pub fn create_signing_keys(path: &Path) -> Result<bool, FileError> {
     }
 }
 
-fn replace(path: &Path, text: &[u8]) -> Result<(), FileError> {
+/// Replaces a file as a whole, or makes it: only its owner may read it, and a power cut leaves the one of before or this one.
+pub fn replace_private(path: &Path, text: &[u8]) -> Result<(), FileError> {
     let temporary = with_suffix(path, ".tmp");
     let file = write_synced(&temporary, text)?;
     give_to_owner_of(path, &file)?;

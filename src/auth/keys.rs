@@ -154,11 +154,17 @@ impl KeyRing {
         let mut bytes = [0u8; KEY_BYTES_MIN + 8];
         SystemRandom::new().fill(&mut bytes).expect("the system's random numbers never run out");
         let (key, kid) = bytes.split_at(KEY_BYTES_MIN);
-        let key = StoredKey {
-            kid: URL_SAFE_NO_PAD.encode(kid),
-            key_use: KeyUse::Signing,
-            key: URL_SAFE_NO_PAD.encode(key),
-        };
+        Self::single(&URL_SAFE_NO_PAD.encode(kid), key)
+    }
+
+    /// The text of a file with one key, which signs; equal for equal keys.
+    pub fn single(kid: &str, key: &[u8]) -> Vec<u8> {
+        assert!(
+            is_kid(kid) && (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()),
+            "a key that can be read"
+        );
+        let key =
+            StoredKey { kid: kid.to_owned(), key_use: KeyUse::Signing, key: URL_SAFE_NO_PAD.encode(key) };
         let mut text = serde_json::to_vec_pretty(&Stored { version: VERSION, keys: vec![key] })
             .expect("strings always serialise");
         text.push(b'\n');

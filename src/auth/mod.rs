@@ -21,7 +21,10 @@ mod token;
 pub use app::{ApiKey, App, AppId, PUBLIC_KEY_EVENTS_PER_SECOND, Retiring, Secret};
 pub use cache::TokenCache;
 pub use credentials::{Credentials, CredentialsError, CredentialsFiles, SharedCredentials};
-pub use file::{AppsFile, FileError, create_signing_keys, load_signing_keys};
+pub use file::{
+    AppsFile, FileError, create_private, create_signing_keys, load_signing_keys, read_private,
+    replace_private,
+};
 pub use keys::{KeyRing, KeyRingError, SigningKey};
 pub use origin::is_origin;
 pub use rate::{EVENTS_PER_SECOND_MAX, Exhausted, Limit};

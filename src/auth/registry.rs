@@ -88,6 +88,19 @@ impl Registry {
         Ok(())
     }
 
+    /// Adds an app, or replaces the one with its id.
+    pub fn put(&mut self, app: App) -> Result<(), RegistryError> {
+        let Some(index) = self.by_id.get(&app.id).copied() else { return self.insert(app) };
+        if let Some(other) = self.by_key.get(&app.api_key.0).filter(|other| **other != index) {
+            let name = self.apps[*other].name.clone();
+            return Err(RegistryError::Duplicate(name, app.name, "API key"));
+        }
+        self.by_key.remove(&self.apps[index].api_key.0);
+        self.by_key.insert(app.api_key.0.clone(), index);
+        self.apps[index] = app;
+        Ok(())
+    }
+
     /// All apps, in the order they were made.
     pub fn apps(&self) -> &[App] {
         &self.apps
@@ -146,6 +159,22 @@ mod tests {
         assert_eq!(read.app_by_key("other"), None);
         registry.app_mut(app.id).expect("known").enabled = false;
         assert_eq!(registry.app(app.id).map(|changed| changed.version), Some(app.version + 1));
+    }
+
+    #[test]
+    fn an_app_that_is_put_takes_the_place_of_its_id_and_no_others_key() {
+        let mut registry = Registry::default();
+        let (one, two) = (App::create("one").0, App::create("two").0);
+        registry.put(one.clone()).expect("new");
+        registry.put(two.clone()).expect("new");
+        let changed = App { api_key: super::super::ApiKey::generate(), name: "new".into(), ..one.clone() };
+        registry.put(changed.clone()).expect("replaced");
+        assert_eq!(registry.apps(), [changed.clone(), two.clone()]);
+        assert_eq!(registry.app_by_key(&one.api_key.0), None);
+        assert_eq!(registry.app_by_key(&changed.api_key.0), Some(&changed));
+        let thief = App { api_key: two.api_key.clone(), ..changed.clone() };
+        assert!(matches!(registry.put(thief), Err(RegistryError::Duplicate(..))));
+        assert_eq!(registry.apps(), [changed, two], "nothing has changed");
     }
 
     #[test]

@@ -7,7 +7,6 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tracing::{error, info, warn};
 
-use super::backoff::Backoff;
 use super::dispatch::{Dispatch, DispatchOptions, Word};
 use super::message::Message;
 use super::parking::Parking;
@@ -15,6 +14,7 @@ use super::read_back::{Finished, ReadBack};
 use super::session::{Answer, Answered, Events, Session, SessionOptions, is_about_content};
 use super::source::Source;
 use super::tracker::Ticket;
+use crate::backoff::Backoff;
 use crate::clock;
 use crate::handoff::Bell;
 use crate::journal::Ledger;

@@ -18,7 +18,6 @@
 //! parked in a file.
 
 mod assembler;
-mod backoff;
 mod dispatch;
 mod envelope;
 mod forwarder;
@@ -31,7 +30,6 @@ mod source;
 mod tracker;
 
 pub use assembler::Assembler;
-pub use backoff::Backoff;
 pub use dispatch::{Dispatch, DispatchOptions, Word};
 pub use forwarder::{Forwarder, ForwarderOptions};
 pub use line::EventLines;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::backoff::Backoff;
 use super::message::{Message, MessageId, Piece};
+use crate::backoff::Backoff;
 use crate::journal::{LogId, Offset, SettledEvents};
 
 /// How often the broker must close the channel over a message alone before it is split, or parked.
