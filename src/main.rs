@@ -25,6 +25,8 @@ enum Command {
     App(cli::AppArgs),
     /// Get a token, for scripts and debugging: ask a node for it, or mint it.
     Token(cli::TokenArgs),
+    /// Make the key that the nodes of a fleet share.
+    Fleet(cli::FleetArgs),
     /// Look into the journal, empty it, repair it.
     Journal(cli::JournalArgs),
     /// Check flags, apps file and signing keys without starting.
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => cli::serve(&options),
         Command::App(args) => cli::app(&args),
         Command::Token(args) => cli::token(&args),
+        Command::Fleet(args) => cli::fleet(&args),
         Command::Journal(args) => cli::journal(&args),
         Command::Check(options) => cli::check(&options),
     }

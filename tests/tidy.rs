@@ -24,6 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring", "wire"],
     ),
     ("forward", &["backoff", "clock", "config", "event", "handoff", "journal", "telemetry"]),
+    ("fleet", &["auth", "backoff", "clock", "telemetry"]),
     ("admin", &["clock", "journal", "telemetry"]),
     (
         "node",
@@ -34,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "event",
+            "fleet",
             "forward",
             "handoff",
             "journal",
@@ -46,7 +48,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
 ];
 /// Those that may read a clock; all others take time as an argument. `clock` also does arithmetic, which anybody may use.
-const CLOCK_READERS: &[&str] = &["clock.rs", "uring/", "forward/", "admin/", "node/", "cli/"];
+const CLOCK_READERS: &[&str] =
+    &["clock.rs", "uring/", "forward/", "fleet/follow.rs", "admin/", "node/", "cli/"];
 /// Those that may touch the file system.
 const FILE_USERS: &[&str] = &[
     "auth/file.rs",

@@ -17,7 +17,8 @@ use uuid::Uuid;
 use crate::clock;
 use crate::journal::JournalGauges;
 use crate::telemetry::{
-    Books, ForwarderMetrics, HandshakeMetrics, Health, Scrape, Unhealthy, render, retry_after, verdict_json,
+    Books, FleetMetrics, ForwarderMetrics, HandshakeMetrics, Health, Scrape, render, retry_after,
+    verdict_json,
 };
 
 /// The content type of the Prometheus text format.
@@ -36,6 +37,8 @@ pub struct Operator {
     pub handshakes: Arc<HandshakeMetrics>,
     /// What the journal takes.
     pub journal: Arc<JournalGauges>,
+    /// How the fleet is followed, if the node is in one.
+    pub fleet: Option<Arc<FleetMetrics>>,
     /// When the node started, on the monotonic clock.
     pub started: Duration,
 }
@@ -47,16 +50,18 @@ pub async fn serve(listener: TcpListener, operator: Arc<Operator>) -> std::io::R
 
 fn router(operator: Arc<Operator>) -> Router {
     Router::new()
-        .route("/livez", get(async |State(o): State<Arc<Operator>>| verdict(o.health.live(now_ms()))))
-        .route("/readyz", get(async |State(o): State<Arc<Operator>>| verdict(o.health.ready(now_ms()))))
-        .route("/healthz", get(async |State(o): State<Arc<Operator>>| verdict(o.health.ready(now_ms()))))
+        .route(
+            "/livez",
+            get(async |State(o): State<Arc<Operator>>| verdict(verdict_json(o.health.live(now_ms())))),
+        )
+        .route("/readyz", get(async |State(o): State<Arc<Operator>>| verdict(o.health.ready_json(now_ms()))))
+        .route("/healthz", get(async |State(o): State<Arc<Operator>>| verdict(o.health.ready_json(now_ms()))))
         .route("/metrics", get(metrics))
         .route("/ledger", get(ledger))
         .with_state(operator)
 }
 
-fn verdict(verdict: Result<(), Unhealthy>) -> impl IntoResponse {
-    let (status, body) = verdict_json(verdict);
+fn verdict((status, body): (u16, String)) -> impl IntoResponse {
     let status = StatusCode::from_u16(status).expect("200 or 503");
     let fields = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     let mut response = (status, fields, body).into_response();
@@ -68,7 +73,7 @@ fn verdict(verdict: Result<(), Unhealthy>) -> impl IntoResponse {
 
 async fn metrics(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
     let cores: Vec<_> = operator.books.cores.iter().map(|core| &**core).collect();
-    let page = render(&Scrape {
+    let mut page = render(&Scrape {
         cores: &cores,
         balance: &operator.books.balance(),
         journal_bytes: operator.journal.bytes.load(Ordering::Relaxed),
@@ -77,6 +82,7 @@ async fn metrics(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
         rejection_codes: &operator.books.rejection_codes,
         uptime_seconds: clock::monotonic().saturating_sub(operator.started).as_secs_f64(),
     });
+    page.extend(operator.fleet.iter().map(|fleet| fleet.render(now_ms())));
     ([(header::CONTENT_TYPE, PROMETHEUS)], page)
 }
 

@@ -24,11 +24,10 @@ impl Probe {
     }
 
     pub(super) fn answer(self, health: &Health, now_ms: u64, random: Uuid) -> Response {
-        let verdict = match self {
-            Self::Live => health.live(now_ms),
-            Self::Ready => health.ready(now_ms),
+        let (status, body) = match self {
+            Self::Live => verdict_json(health.live(now_ms)),
+            Self::Ready => health.ready_json(now_ms),
         };
-        let (status, body) = verdict_json(verdict);
         let response = Response::json(status, body.into_bytes()).with("Cache-Control", "no-store");
         if status == 503 { response.with("Retry-After", retry_after(random).to_string()) } else { response }
     }

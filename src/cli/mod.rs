@@ -1,6 +1,7 @@
 //! What each command does, and the exit code it ends with.
 
 mod app;
+mod fleet;
 mod journal;
 mod log;
 mod serve;
@@ -10,6 +11,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 pub(crate) use app::{AppArgs, app};
+pub(crate) use fleet::{FleetArgs, fleet};
 pub(crate) use journal::{JournalArgs, journal};
 pub(crate) use log::start_log;
 pub(crate) use serve::{check, serve};

@@ -5,12 +5,14 @@
 
 mod ack;
 mod cpus;
+mod fleet;
 mod network;
 mod serve;
 mod units;
 
 pub use ack::AckLevel;
 pub use cpus::{CpuList, parse_cpus};
+pub use fleet::FleetOptions;
 pub use network::parse_network;
 pub use serve::{
     BrokerOptions, ConfigError, CredentialOptions, JournalFolder, JournalOptions, LimitOptions, LogFormat,

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use lapin::uri::AMQPUri;
 
 use super::units::{parse_duration, parse_size};
-use super::{AckLevel, CpuList, parse_cpus, parse_network};
+use super::{AckLevel, CpuList, FleetOptions, parse_cpus, parse_network};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -248,6 +248,9 @@ pub struct ServeOptions {
     /// The broker.
     #[command(flatten)]
     pub broker: BrokerOptions,
+    /// The fleet.
+    #[command(flatten)]
+    pub fleet: FleetOptions,
 }
 
 /// A flag whose value cannot work. The process ends with [`super::EXIT_CONFIG`].
@@ -299,6 +302,7 @@ impl ServeOptions {
             return Err(ConfigError::NobodyConfirms);
         }
         self.broker.urls()?;
+        self.fleet.check(&self.broker)?;
         for (name, value) in [
             ("exchange", &self.broker.exchange),
             ("queue", &self.broker.queue),
@@ -410,6 +414,7 @@ mod tests {
             ("--node-id", "a b"),
             ("--amqp-heartbeat", "100ms"),
             ("--queue", &"q".repeat(256)),
+            ("--control-stream", ""),
         ] {
             let checked = parse(&[name, value]).check();
             if (name, value) == ("--token-lifetime", "25m") {
@@ -419,6 +424,16 @@ mod tests {
                 assert!(error.starts_with(name), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn a_fleet_needs_a_broker_and_a_stream_of_its_own() {
+        let fleet = ["--fleet-key-file", "k"];
+        assert_eq!(parse(&fleet).check(), Ok(()));
+        let alone = Cli::try_parse_from(["forebay"].iter().chain(&fleet)).expect("flags that parse").serve;
+        assert!(alone.check().is_err_and(|error| error.to_string().contains("--amqp-url")));
+        let shared = parse(&[&fleet[..], &["--control-stream", "forebay.events"]].concat());
+        assert!(shared.check().is_err_and(|error| error.to_string().contains("--queue")));
     }
 
     #[test]

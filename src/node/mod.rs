@@ -9,6 +9,7 @@
 //!
 //! Without a broker there is no forwarder: events stay in the journal.
 
+mod fleet;
 mod journal;
 mod listeners;
 mod operate;
@@ -28,11 +29,12 @@ use tracing::{error, info, warn};
 use crate::admin::Operator;
 use crate::api::{Code, Service};
 use crate::auth::{
-    Credentials, CredentialsError, CredentialsFiles, FileError, SharedCredentials, Strangers,
+    Credentials, CredentialsError, CredentialsFiles, FileError, SharedCredentials, Strangers, create_private,
     create_signing_keys,
 };
 use crate::clock;
 use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
+use crate::fleet::{CopyError, FleetKey, FleetKeyError};
 use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
 use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
@@ -42,6 +44,7 @@ use crate::telemetry::{
     Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health, SharedShares,
 };
 use crate::uring::UringError;
+use fleet::{fleet_key, keep_credentials};
 use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
 use listeners::Listeners;
 use operate::{Desk, Threads, Watched, operate};
@@ -88,6 +91,12 @@ pub enum NodeError {
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The fleet key cannot be used.
+    #[error(transparent)]
+    FleetKey(#[from] FleetKeyError),
+    /// What an earlier life has kept of its fleet cannot be used.
+    #[error(transparent)]
+    Fleet(#[from] CopyError),
     /// What the service manager has passed cannot be used.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
@@ -118,6 +127,8 @@ impl NodeError {
             | Self::Credentials(_)
             | Self::Lock(_)
             | Self::Tls(_)
+            | Self::FleetKey(_)
+            | Self::Fleet(_)
             | Self::Supervisor(_)
             | Self::DataDir { .. } => EXIT_CONFIG,
             Self::Listen { .. } | Self::System { .. } => 1,
@@ -146,6 +157,7 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     if let Some(mut files) = TlsFiles::of(options) {
         files.load(Arc::default())?;
     }
+    fleet_key(options)?;
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
     match files.load() {
@@ -168,7 +180,8 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     let segment_bytes = segment_bytes(options, cpus.len())?;
     let held_bytes_max = held_bytes_max(options, cpus.len())?;
     let connections_max = connections_max(options)?;
-    let (files, credentials) = load_credentials(options)?;
+    let fleet_key = fleet_key(options)?;
+    let (files, credentials) = load_credentials(options, fleet_key.as_ref())?;
     let handshakes = Arc::<HandshakeMetrics>::default();
     let mut tls_files = TlsFiles::of(options);
     let tls = tls_files.as_mut().map(|files| files.load(handshakes.clone())).transpose()?.map(Arc::new);
@@ -191,6 +204,10 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     let forwarder_metrics = Arc::<ForwarderMetrics>::default();
     let needs_broker = options.ack == AckLevel::Confirmed;
     let health = Arc::new(Health::new(metrics.clone(), forwarder_metrics.clone(), needs_broker));
+    let (credentialing, membership) =
+        keep_credentials(options, &node, fleet_key, files, credentials.clone())?;
+    let fleet_metrics = membership.map(|(_, metrics)| metrics);
+    fleet_metrics.iter().cloned().for_each(|metrics| health.watch_fleet(metrics));
     let bell = Bell::default();
     let (ended_in, ended) = unbounded_channel();
     let mut node_threads =
@@ -269,6 +286,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         forwarder: forwarder_metrics,
         handshakes,
         journal: gauges,
+        fleet: fleet_metrics,
         started: clock::monotonic(),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -286,7 +304,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         shares,
         strangers,
     };
-    let watched = Watched { credentials, files, tls: tls_files.zip(tls) };
+    let watched = Watched { credentials: credentialing, tls: tls_files.zip(tls) };
     // The reactors have their own descriptors of what was passed: when they close them, nobody of this process listens any more.
     drop(public);
     let failed = runtime.block_on(operate(desk, watched, node_threads))?;
@@ -324,9 +342,17 @@ fn report(balance: &Balance, logs: &[Arc<CoreLog>], failed: bool) -> Stopped {
     Stopped { at_risk, failed }
 }
 
-fn load_credentials(options: &ServeOptions) -> Result<(CredentialsFiles, Arc<SharedCredentials>), NodeError> {
+fn load_credentials(
+    options: &ServeOptions,
+    fleet_key: Option<&FleetKey>,
+) -> Result<(CredentialsFiles, Arc<SharedCredentials>), NodeError> {
     let paths = &options.credentials;
-    if create_signing_keys(&paths.signing_key_file)? {
+    let is_new = match fleet_key {
+        // The same on all nodes, before they have spoken with each other.
+        Some(key) => create_private(&paths.signing_key_file, &key.first_signing_keys())?,
+        None => create_signing_keys(&paths.signing_key_file)?,
+    };
+    if is_new {
         info!(file = %paths.signing_key_file.display(), "made a new signing key");
     }
     let mut files = CredentialsFiles::new(&paths.apps_file, &paths.signing_key_file);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::NodeError;
+use super::fleet::Credentialing;
 use super::listeners::Admin;
 use super::reports::{keep_telling, tell};
 use super::threads::Ended;
@@ -55,8 +56,7 @@ pub(super) struct Desk<'a> {
 
 /// What is taken anew when its files change.
 pub(super) struct Watched {
-    pub(super) credentials: Arc<SharedCredentials>,
-    pub(super) files: CredentialsFiles,
+    pub(super) credentials: Credentialing,
     pub(super) tls: Option<(TlsFiles, Arc<Tls>)>,
 }
 
@@ -74,8 +74,11 @@ pub(super) async fn operate(
     };
     let (listener, admin_address) = admin.open().await?;
     let admin = tokio::spawn(admin::serve(listener, operator.clone()));
-    let Watched { credentials, files, tls } = watched;
-    let watch = tokio::spawn(watch_credentials(files, credentials));
+    let Watched { credentials, tls } = watched;
+    let watch = match credentials {
+        Credentialing::Files(files, credentials) => tokio::spawn(watch_credentials(files, credentials)),
+        Credentialing::Fleet(follower) => tokio::spawn(follower.run()),
+    };
     let journal_bytes_max = options.journal.journal_max as u64;
     let sharing = tokio::spawn(watch_shares(operator.clone(), shares, journal_bytes_max));
     let telling = tokio::spawn(tell_strangers(strangers));

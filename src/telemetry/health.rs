@@ -1,11 +1,11 @@
 //! Whether a node lives and whether it should get traffic, judged from what its threads last said of themselves.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
-use super::{CoreMetrics, ForwarderMetrics};
+use super::{CoreMetrics, FleetMetrics, ForwarderMetrics};
 
 /// A reactor that has not turned for this long is taken for stuck.
 pub const TURN_OVERDUE_MS: u64 = 5_000;
@@ -85,6 +85,7 @@ pub struct Health {
     cores: Vec<Arc<CoreMetrics>>,
     forwarder: Arc<ForwarderMetrics>,
     needs_broker: bool,
+    fleet: OnceLock<Arc<FleetMetrics>>,
 }
 
 impl Health {
@@ -96,7 +97,23 @@ impl Health {
             cores,
             forwarder,
             needs_broker,
+            fleet: OnceLock::new(),
         }
+    }
+
+    /// From now on a ready node also says whether its apps and keys may be stale.
+    pub fn watch_fleet(&self, fleet: Arc<FleetMetrics>) {
+        assert!(self.fleet.set(fleet).is_ok(), "a node is in one fleet");
+    }
+
+    /// Status and JSON body of the readiness probe. Stale credentials are better than none: they are told, and no reason to be left alone.
+    pub fn ready_json(&self, now_ms: u64) -> (u16, String) {
+        let (status, mut body) = verdict_json(self.ready(now_ms));
+        let stale_seconds = self.fleet.get().map_or(0, |fleet| fleet.stale_seconds(now_ms));
+        if stale_seconds > 0 {
+            body.insert_str(body.len() - 1, &format!(r#","registry_stale_seconds":{stale_seconds}"#));
+        }
+        (status, body)
     }
 
     /// Where the node is in its life.
@@ -188,6 +205,22 @@ mod tests {
         assert_eq!(starting.ready(0), Err(Unhealthy::Starting));
         starting.enter(Phase::Serving);
         assert_eq!(starting.ready(0), Err(Unhealthy::Starting), "no broker was reached yet");
+    }
+
+    #[test]
+    fn a_stale_registry_is_told_and_no_reason_to_get_no_traffic() {
+        let (health, ..) = node();
+        let fleet = Arc::<FleetMetrics>::default();
+        health.watch_fleet(fleet.clone());
+        assert_eq!(health.ready_json(9_000), (200, r#"{"status":"ok"}"#.to_owned()));
+        fleet.stale_since_ms.set(2_000);
+        assert_eq!(
+            health.ready_json(9_000),
+            (200, r#"{"status":"ok","registry_stale_seconds":7}"#.to_owned())
+        );
+        health.enter(Phase::Draining);
+        let body = r#"{"status":"unavailable","reason":"draining","registry_stale_seconds":7}"#;
+        assert_eq!(health.ready_json(9_000), (503, body.to_owned()));
     }
 
     #[test]

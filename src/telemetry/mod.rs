@@ -5,6 +5,7 @@
 
 mod books;
 mod counters;
+mod fleet;
 mod health;
 mod prometheus;
 mod shares;
@@ -14,6 +15,7 @@ pub use counters::{
     AppCounters, AppTally, CoreMetrics, Counter, ForwarderMetrics, Gauge, HandshakeMetrics, Latencies,
     STATUSES,
 };
+pub use fleet::FleetMetrics;
 pub use health::{
     Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,
 };

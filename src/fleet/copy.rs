@@ -1,0 +1,418 @@
+//! The node's own copy: the files of apps and keys that it serves by and starts from, and `fleet-state.json`, which says how far it has followed.
+//!
+//! The state is written first, then the files: a crash between the two leaves files that are behind the state, which the next start brings
+//! forward. Where a file cannot be written, what the fleet says holds in memory until it can.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tracing::{error, info, warn};
+
+use super::entry::{Change, Keys, Roster, json};
+use super::reconcile::{Bases, Findings};
+use crate::auth::{
+    App, AppsFile, Credentials, CredentialsFiles, FileError, KeyRing, SharedCredentials, read_private,
+    replace_private,
+};
+
+/// Version of the state file.
+const VERSION: u32 = 1;
+
+/// Why there is no copy to start from.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The state cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its content is not what is expected.
+    #[error(
+        "{}: it is not the state of a node in a fleet ({problem}): restore it, or remove it, and the node joins its fleet anew",
+        path.display()
+    )]
+    State {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A place in the stream, and what stands there: another stream of the same name has something else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    pub(super) offset: u64,
+    /// SHA-256 of the entry, base64url.
+    pub(super) fingerprint: String,
+}
+
+/// What has come since the last snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tail {
+    pub(super) changes: u64,
+    pub(super) bytes: u64,
+}
+
+/// How far a node has followed, and what that came to.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    /// Where to go on; none: at the stream's beginning.
+    pub(super) position: Option<Position>,
+    pub(super) tail: Tail,
+    pub(super) roster: Roster,
+}
+
+#[derive(Serialize)]
+struct Storing<'a> {
+    version: u32,
+    stream: &'a str,
+    position: &'a Option<Position>,
+    tail: Tail,
+    apps: &'a [App],
+    keys: &'a Keys,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    stream: String,
+    position: Option<Position>,
+    tail: Tail,
+    apps: serde_json::Value,
+    keys: serde_json::Value,
+}
+
+/// Where the files are.
+#[derive(Clone, Debug)]
+pub(super) struct Paths {
+    pub(super) apps: PathBuf,
+    pub(super) keys: PathBuf,
+    pub(super) state: PathBuf,
+}
+
+/// What a look at the files came to.
+#[derive(Debug, Default)]
+pub(super) struct Synced {
+    /// Changes that the fleet is to be told.
+    pub(super) pending: Vec<Change>,
+    /// Whether a file could not be read or written: try again.
+    pub(super) has_failed: bool,
+}
+
+/// The files, and what is served by.
+#[derive(Debug)]
+pub(super) struct LocalCopy {
+    paths: Paths,
+    stream: String,
+    files: CredentialsFiles,
+    credentials: Arc<SharedCredentials>,
+    bases: Bases,
+    /// The last error, which is told once.
+    told: String,
+}
+
+/// Why the apps file was not written.
+enum Unwritten {
+    Unchanged,
+    File(FileError),
+}
+
+impl From<FileError> for Unwritten {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl LocalCopy {
+    /// Opens the state of an earlier life, if there is one; `files` have been read into `credentials`.
+    pub(super) fn open(
+        paths: Paths,
+        stream: &str,
+        files: CredentialsFiles,
+        credentials: Arc<SharedCredentials>,
+    ) -> Result<(Self, Option<Progress>), CopyError> {
+        let progress = read_progress(&paths, stream)?;
+        let bases =
+            progress.as_ref().map(|progress| Bases::of(&progress.roster.registry, &progress.roster.keys));
+        let bases = bases.unwrap_or_default();
+        let copy = Self { paths, stream: stream.to_owned(), files, credentials, bases, told: String::new() };
+        Ok((copy, progress))
+    }
+
+    /// Looks whether somebody has changed a file; if so, it holds on this node from now on.
+    pub(super) fn look(&mut self) -> bool {
+        let Some(loaded) = self.files.load_changed() else { return false };
+        match loaded {
+            Ok(credentials) => {
+                info!(apps = credentials.registry.apps().len(), "took changed credentials");
+                self.credentials.replace(credentials);
+                self.told.clear();
+                true
+            }
+            Err(error) => {
+                self.tell(&error);
+                false
+            }
+        }
+    }
+
+    /// The fleet has taken a change that came from the files.
+    pub(super) fn advance(&mut self, change: &Change) {
+        self.bases.advance(change);
+    }
+
+    /// What the files hold, for a fleet that knows nothing yet.
+    pub(super) fn roster(&self) -> Result<Roster, FileError> {
+        let registry = AppsFile::new(&self.paths.apps).load()?;
+        Ok(Roster { registry, keys: Keys { revision: 1, text: self.keys_text()? } })
+    }
+
+    /// Brings the files to what the fleet has, and finds out what the fleet is to be told. Writes to the disk and waits for it.
+    pub(super) fn sync(&mut self, progress: &Progress, saves_progress: bool) -> Synced {
+        let mut has_failed = false;
+        if saves_progress && let Err(error) = self.save(progress) {
+            self.tell(&error);
+            has_failed = true;
+        }
+        let (mut findings, mut bases) = (Findings::default(), self.bases.clone());
+        // Under the lock that every edit takes, and from the file as it is now: no edit is lost between a look and a write.
+        let edited = AppsFile::new(&self.paths.apps).edit(|registry| {
+            bases.reconcile_apps(registry, &progress.roster.registry, &mut findings);
+            bases.reconcile_keys(&self.keys_text()?, &progress.roster.keys, &mut findings);
+            if let Some(text) = &findings.keys {
+                replace_private(&self.paths.keys, text.as_bytes())?;
+            }
+            if findings.taken > 0 { Ok(()) } else { Err(Unwritten::Unchanged) }
+        });
+        match edited {
+            Ok(()) | Err(Unwritten::Unchanged) => self.bases = bases,
+            Err(Unwritten::File(error)) => {
+                self.tell(&error);
+                self.hold_in_memory(&progress.roster);
+                return Synced { pending: Vec::new(), has_failed: true };
+            }
+        }
+        if findings.taken > 0 || findings.keys.is_some() {
+            match self.files.load() {
+                Ok(credentials) => self.credentials.replace(credentials),
+                Err(error) => {
+                    self.tell(&error);
+                    has_failed = true;
+                }
+            }
+        }
+        if !has_failed {
+            self.told.clear();
+        }
+        tell_findings(&findings);
+        Synced { pending: findings.pending, has_failed }
+    }
+
+    /// The next best thing: what the fleet says holds here, though a restart without the broker would not know it.
+    fn hold_in_memory(&self, roster: &Roster) {
+        let newest = self.credentials.newest();
+        let (mut registry, mut findings) = (newest.registry.clone(), Findings::default());
+        let mut bases = self.bases.clone();
+        bases.reconcile_apps(&mut registry, &roster.registry, &mut findings);
+        if let Ok(text) = self.keys_text() {
+            bases.reconcile_keys(&text, &roster.keys, &mut findings);
+        }
+        let keys = findings.keys.as_ref().map(|text| KeyRing::parse(text.as_bytes()));
+        let keys = keys.and_then(Result::ok).unwrap_or_else(|| newest.keys.clone());
+        self.credentials.replace(Credentials { registry, keys });
+    }
+
+    fn save(&self, progress: &Progress) -> Result<(), FileError> {
+        let Progress { position, tail, roster } = progress;
+        let stored = Storing {
+            version: VERSION,
+            stream: &self.stream,
+            position,
+            tail: *tail,
+            apps: roster.registry.apps(),
+            keys: &roster.keys,
+        };
+        replace_private(&self.paths.state, &json(&stored))
+    }
+
+    fn keys_text(&self) -> Result<String, FileError> {
+        let path = || self.paths.keys.clone();
+        let text = read_private(&self.paths.keys)?;
+        KeyRing::parse(&text).map_err(|error| FileError::KeyRing { path: path(), error })?;
+        // JSON that was parsed.
+        String::from_utf8(text)
+            .map_err(|error| FileError::Io { path: path(), error: io::Error::other(error) })
+    }
+
+    /// Once for each error, however often it is met.
+    fn tell(&mut self, error: &FileError) {
+        let text = error.to_string();
+        if text != self.told {
+            error!(error = text, "kept the credentials of before, but for what the fleet says");
+            self.told = text;
+        }
+    }
+}
+
+fn tell_findings(findings: &Findings) {
+    if findings.taken > 0 || findings.keys.is_some() {
+        info!(apps = findings.taken, keys = findings.keys.is_some(), "took credentials from the fleet");
+    }
+    for app in &findings.lost {
+        warn!(%app, "a change of the apps file was lost: the fleet has another one of this version, or a later one; look at the app, and make the change again");
+    }
+    if findings.are_keys_lost {
+        warn!("the signing keys of this node have given way to the fleet's");
+    }
+}
+
+fn read_progress(paths: &Paths, stream: &str) -> Result<Option<Progress>, CopyError> {
+    let text = match read_private(&paths.state) {
+        Ok(text) => text,
+        Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let problem = |problem: String| CopyError::State { path: paths.state.clone(), problem };
+    let stored: Stored = serde_json::from_slice(&text).map_err(|error| problem(error.to_string()))?;
+    if stored.version != VERSION {
+        return Err(problem(format!("format version {}", stored.version)));
+    }
+    let roster = serde_json::json!({ "apps": stored.apps, "keys": stored.keys });
+    let roster = Roster::parse(&json(&roster)).map_err(|error| problem(error.to_string()))?;
+    // A place in another stream is none in this one.
+    let is_same = stored.stream == stream;
+    let position = stored.position.filter(|_| is_same);
+    let tail = if is_same { stored.tail } else { Tail::default() };
+    Ok(Some(Progress { position, tail, roster }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{AppId, Registry, create_signing_keys};
+
+    struct Place {
+        folder: tempfile::TempDir,
+        credentials: Option<Arc<SharedCredentials>>,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            Self { folder: tempfile::tempdir().expect("a folder"), credentials: None }
+        }
+
+        fn paths(&self) -> Paths {
+            let at = |name| self.folder.path().join(name);
+            Paths { apps: at("apps.json"), keys: at("keys.json"), state: at("fleet-state.json") }
+        }
+
+        fn open(&mut self) -> (LocalCopy, Option<Progress>) {
+            let paths = self.paths();
+            create_signing_keys(&paths.keys).expect("made");
+            let mut files = CredentialsFiles::new(&paths.apps, &paths.keys);
+            let credentials = Arc::new(SharedCredentials::new(files.load().expect("readable")));
+            self.credentials = Some(credentials.clone());
+            LocalCopy::open(paths, "s", files, credentials).expect("a copy")
+        }
+
+        fn edit(&self, app: AppId) {
+            let edited: Result<(), FileError> = AppsFile::new(&self.paths().apps).edit(|registry| {
+                registry.app_mut(app).expect("known").enabled = false;
+                Ok(())
+            });
+            edited.expect("an edit");
+        }
+
+        fn is_enabled(&self, app: AppId) -> bool {
+            let served = self.credentials.as_ref().expect("opened").newest();
+            served.registry.app(app).expect("known").enabled
+        }
+    }
+
+    fn progress(apps: &[&App], keys: Keys) -> Progress {
+        let mut registry = Registry::default();
+        for app in apps {
+            registry.insert((*app).clone()).expect("no twins");
+        }
+        let position = Some(Position { offset: 7, fingerprint: "f".into() });
+        Progress { position, tail: Tail { changes: 1, bytes: 2 }, roster: Roster { registry, keys } }
+    }
+
+    #[test]
+    fn what_the_fleet_says_is_in_the_files_and_served_and_known_to_the_next_life() {
+        let mut place = Place::new();
+        let (mut copy, none) = place.open();
+        assert!(none.is_none());
+        let app = App::create("one").0;
+        let keys = Keys { revision: 3, text: String::from_utf8(KeyRing::generate()).expect("JSON") };
+        let synced = copy.sync(&progress(&[&app], keys.clone()), true);
+        assert_eq!((synced.pending.len(), synced.has_failed), (0, false));
+        assert!(place.is_enabled(app.id));
+        let (copy, again) = place.open();
+        let again = again.expect("a state");
+        assert_eq!((again.position, again.tail.bytes), (progress(&[], keys.clone()).position, 2));
+        assert_eq!((again.roster.registry.apps(), &again.roster.keys), (&[app.clone()][..], &keys));
+        assert_eq!(copy.roster().expect("readable").keys.text, keys.text);
+        // Only its owner may read it: it holds keys. And it is no other stream's.
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(place.paths().state).expect("there").permissions(),
+        );
+        assert_eq!(mode & 0o777, 0o600);
+        let elsewhere = read_progress(&place.paths(), "t").expect("readable").expect("a state");
+        assert_eq!((elsewhere.position, elsewhere.tail), (None, Tail::default()));
+    }
+
+    #[test]
+    fn an_edit_is_pending_until_the_fleet_has_it_also_over_a_restart() {
+        let mut place = Place::new();
+        let (mut copy, _) = place.open();
+        let (app, keys) = (App::create("one").0, copy.roster().expect("readable").keys);
+        let fleet = progress(&[&app], keys.clone());
+        copy.sync(&fleet, true);
+        assert!(!copy.look(), "what was written here is no news");
+        place.edit(app.id);
+        assert!(copy.look() && !place.is_enabled(app.id), "an edit holds here at once");
+        let pending = copy.sync(&fleet, false).pending;
+        let expected = App { enabled: false, version: 2, ..app.clone() };
+        assert_eq!(pending, [Change::App { app: expected.clone(), base: Some(1) }]);
+        let (mut copy, _) = place.open();
+        assert_eq!(copy.sync(&fleet, false).pending, pending);
+        // Another node was faster.
+        let other = App { name: "other".into(), version: 2, ..app.clone() };
+        assert_eq!(copy.sync(&progress(&[&other], keys), true).pending, []);
+        assert!(place.is_enabled(app.id));
+        assert_eq!(AppsFile::new(&place.paths().apps).load().expect("readable").app(app.id), Some(&other));
+    }
+
+    #[test]
+    fn what_cannot_be_written_holds_in_memory() {
+        let mut place = Place::new();
+        let (mut copy, _) = place.open();
+        let (app, keys) = (App::create("one").0, copy.roster().expect("readable").keys);
+        copy.sync(&progress(&[&app], keys.clone()), true);
+        std::fs::write(place.paths().apps, "{").expect("ours");
+        let disabled = App { enabled: false, version: 2, ..app.clone() };
+        let synced = copy.sync(&progress(&[&disabled], keys.clone()), true);
+        assert!(synced.has_failed && !place.is_enabled(app.id));
+        std::fs::remove_file(place.paths().apps).expect("ours");
+        assert!(!copy.sync(&progress(&[&disabled], keys), true).has_failed);
+        assert!(!place.is_enabled(app.id));
+    }
+
+    #[test]
+    fn a_state_that_is_none_says_what_to_do() {
+        let mut place = Place::new();
+        place.open();
+        for text in [
+            "",
+            "{}",
+            r#"{"version":9,"stream":"s","position":null,"tail":{"changes":0,"bytes":0},"apps":[],"keys":{}}"#,
+        ] {
+            replace_private(&place.paths().state, text.as_bytes()).expect("ours");
+            let error = read_progress(&place.paths(), "s").expect_err("no state").to_string();
+            assert!(error.contains("fleet-state.json") && error.contains("remove it"), "{error}");
+        }
+    }
+}
