@@ -1,5 +1,6 @@
 //! Behind a balancer: the PROXY protocol, and what is known of a client by it.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -17,7 +18,7 @@ fn binary(client: [u8; 4]) -> Vec<u8> {
     header
 }
 
-fn behind(node: &Node, header: &[u8]) -> Http {
+pub(crate) fn behind(node: &Node, header: &[u8]) -> Http {
     let mut http = node.http();
     http.send(header);
     http
@@ -91,26 +92,36 @@ fn a_header_is_required_where_it_is_believed_and_refused_elsewhere() {
     assert_eq!(node.http().get("/livez").status, 200);
 }
 
-/// HAProxy as it is deployed, ahead of two nodes.
-struct Haproxy {
+/// HAProxy as it is deployed, ahead of two nodes or more.
+pub(crate) struct Haproxy {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
+    _configuration: tempfile::NamedTempFile,
 }
 
 impl Haproxy {
-    fn start(nodes: [&Node; 2]) -> Self {
+    pub(crate) fn start(nodes: &[&Node]) -> Self {
         // Nobody else gets a port of the kernel's choice so soon again.
         let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
-        let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/haproxy/haproxy.cfg");
-        let child = Command::new("haproxy")
+        let deployed = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/haproxy/haproxy.cfg");
+        let mut text = std::fs::read_to_string(deployed).expect("the configuration");
+        let mut command = Command::new("haproxy");
+        for (number, node) in (1..).zip(nodes) {
+            let name = format!("FOREBAY_NODE_{number}");
+            if !text.contains(&name) {
+                let _ = writeln!(text, "    server node{number} \"${{{name}}}\"");
+            }
+            command.env(name, node.address.to_string());
+        }
+        let configuration = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(configuration.path(), text).expect("written");
+        let child = command
             .args(["-db", "-q", "-f"])
-            .arg(configuration)
+            .arg(configuration.path())
             .env("FOREBAY_BIND", address.to_string())
-            .env("FOREBAY_NODE_1", nodes[0].address.to_string())
-            .env("FOREBAY_NODE_2", nodes[1].address.to_string())
             .spawn()
             .expect("haproxy is installed (scripts/install haproxy)");
-        let haproxy = Self { child, address };
+        let haproxy = Self { child, address, _configuration: configuration };
         await_true("haproxy listens", || TcpStream::connect(address).is_ok());
         haproxy
     }
@@ -147,7 +158,7 @@ fn a_rolling_restart_behind_haproxy_fails_no_request() {
     for node in &nodes {
         app.token(&mut behind(node, b"PROXY UNKNOWN\r\n"));
     }
-    let haproxy = Haproxy::start([&nodes[0], &nodes[1]]);
+    let haproxy = Haproxy::start(&[&nodes[0], &nodes[1]]);
     let accepted = |nodes: &[Node; 2]| {
         nodes.iter().map(|node| node.metric("forebay_events_accepted_total")).collect::<Vec<_>>()
     };

@@ -12,6 +12,7 @@ mod cors;
 mod credentials;
 mod disk_full;
 mod encodings;
+mod fleet;
 mod hostile_json;
 mod https;
 mod journal;
