@@ -305,7 +305,11 @@ mod tests {
         assert_eq!((app.generation, &app.retiring), (2, &None));
         assert_eq!(app.generation_of(new.reveal().as_bytes(), now), Some(2));
         assert_eq!(app.generation_of(old.reveal().as_bytes(), now), None);
-        assert!(app.good_for(1, now).is_none() && app.good_for(2, now).is_some() && app.good_for(3, now).is_some());
+        assert!(
+            app.good_for(1, now).is_none()
+                && app.good_for(2, now).is_some()
+                && app.good_for(3, now).is_some()
+        );
     }
 
     #[test]

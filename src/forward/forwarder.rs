@@ -259,7 +259,7 @@ impl Forwarder {
             self.dispatch.handle_answered(highest);
             self.read_back.retain(|log| self.dispatch.has(log));
         }
-        None
+        self.dispatch.take_refusal(now).then(|| End::Lost("it refuses every message".to_owned()))
     }
 
     /// Sets a message's one event aside; until that has worked, nothing else is done.

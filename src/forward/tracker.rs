@@ -21,6 +21,9 @@ const STRIKES_MAX: u8 = 2;
 /// Pauses after a nack or return.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a broker may refuse every message before it is tried over a new connection. A full queue refuses rightly for hours; but a
+/// quorum queue of `RabbitMQ` 3.10 goes on refusing a channel whose messages it once refused, even when its limit was lifted by a policy.
+const REFUSAL_MAX: Duration = Duration::from_secs(10);
 
 /// The number of a sending, or of a fence; grows with each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +112,8 @@ pub struct Tracker {
     next: Ticket,
     pause: Backoff,
     paused_until: Option<Duration>,
+    /// Since when the broker has refused all that it answered.
+    refused_since: Option<Duration>,
     /// Messages that were in flight when the broker closed the channel, below this ticket's successors: they go one at a time.
     suspects: usize,
 }
@@ -127,6 +132,7 @@ impl Tracker {
             next: Ticket(0),
             pause: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
             paused_until: None,
+            refused_since: None,
             suspects: 0,
         }
     }
@@ -219,6 +225,7 @@ impl Tracker {
             self.suspects = self.suspects.saturating_sub(confirmed);
             self.window = (self.window + confirmed).min(self.options.window_max);
             self.pause.reset();
+            self.refused_since = None;
         }
     }
 
@@ -227,7 +234,13 @@ impl Tracker {
         if let Some(InFlight { message, .. }) = self.in_flight.remove(&ticket) {
             self.go_again([message]);
             self.slow_down(now);
+            self.refused_since.get_or_insert(now);
         }
+    }
+
+    /// Whether the broker has refused everything for so long that a new connection is worth a try.
+    pub fn take_refusal(&mut self, now: Duration) -> bool {
+        self.refused_since.take_if(|since| now.saturating_sub(*since) >= REFUSAL_MAX).is_some()
     }
 
     /// The broker returned the message with this id, whatever confirm that came with. Returns whether it was under way.
@@ -526,6 +539,33 @@ mod tests {
         assert!((0..4).all(|_| tracker.may_send(later)
             && tracker.poll_again().map(|m| tracker.handle_sent(m, later)).is_some_and(|_| true)
             || tracker.again.is_empty()));
+    }
+
+    #[test]
+    fn a_broker_that_refuses_everything_for_long_is_worth_another_connection() {
+        let mut tracker = tracker(4);
+        let (mut now, step) = (NOW, Duration::from_secs(6));
+        let refuse = |tracker: &mut Tracker, now| {
+            let (_, ticket) = resend(tracker);
+            tracker.handle_refused(ticket, now);
+        };
+        let ticket = send(&mut tracker, &message(0, 1));
+        tracker.handle_refused(ticket, now);
+        assert!(!tracker.take_refusal(now));
+        now += step;
+        refuse(&mut tracker, now);
+        assert!(!tracker.take_refusal(now), "not long enough");
+        // One that is taken in between: the broker does what it can.
+        let taken = send(&mut tracker, &message(1, 2));
+        tracker.handle_acked(taken);
+        fence(&mut tracker);
+        now += step;
+        refuse(&mut tracker, now);
+        assert!(!tracker.take_refusal(now));
+        now += REFUSAL_MAX;
+        refuse(&mut tracker, now);
+        assert!(tracker.take_refusal(now));
+        assert!(!tracker.take_refusal(now), "the next connection has as much time");
     }
 
     #[test]
