@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test test-balancer lint doc bench instructions bench-reactor bench-peers bench-levels bench-latency bench-forward bench-agreement bench-tls loadtest soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test test-balancer test-systemd lint doc bench instructions bench-reactor bench-peers bench-levels bench-latency bench-forward bench-agreement bench-tls loadtest soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -18,6 +18,9 @@ test: ## Install what the tests need, then run them all
 test-balancer: ## HAProxy ahead of two nodes that are restarted under load
 	command -v haproxy > /dev/null || scripts/install haproxy
 	cargo test --workspace --locked --test end_to_end -- balancers::
+
+test-systemd: ## The units of deploy/systemd under a real systemd, in a container of its own
+	scripts/test-systemd
 
 lint: ## Formatting, clippy, and the documentation, without a warning
 	cargo fmt --all --check
