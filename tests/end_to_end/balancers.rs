@@ -95,22 +95,26 @@ fn a_header_is_required_where_it_is_believed_and_refused_elsewhere() {
 struct Haproxy {
     child: Child,
     address: SocketAddr,
+    /// Where it tells its numbers.
+    operators: SocketAddr,
 }
 
 impl Haproxy {
     fn start(nodes: [&Node; 2]) -> Self {
         // Nobody else gets a port of the kernel's choice so soon again.
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let port = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let (address, operators) = (port(), port());
         let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/haproxy/haproxy.cfg");
         let child = Command::new("haproxy")
             .args(["-db", "-q", "-f"])
             .arg(configuration)
             .env("FOREBAY_BIND", address.to_string())
+            .env("FOREBAY_STATS_BIND", operators.to_string())
             .env("FOREBAY_NODE_1", nodes[0].address.to_string())
             .env("FOREBAY_NODE_2", nodes[1].address.to_string())
             .spawn()
             .expect("haproxy is installed (scripts/install haproxy)");
-        let haproxy = Self { child, address };
+        let haproxy = Self { child, address, operators };
         await_true("haproxy listens", || TcpStream::connect(address).is_ok());
         haproxy
     }
@@ -153,6 +157,10 @@ fn a_rolling_restart_behind_haproxy_fails_no_request() {
     };
     let running = Loadtest { node: &nodes[0], app: &app }
         .start_at(haproxy.address, &["--duration", "10m", "--connections", "32", "--rate", "500"]);
+    let page = Http::connect(haproxy.operators).get("/metrics");
+    let is_up = |line: &&str| line.starts_with("haproxy_server_status{proxy=\"nodes\"") && line.ends_with(" 1");
+    let up = String::from_utf8_lossy(&page.body).lines().filter(is_up).filter(|l| l.contains("\"UP\"")).count();
+    assert_eq!(up, 2, "it says so for Prometheus");
     await_true("both nodes have work", || accepted(&nodes).iter().all(|count| *count > 100));
     for restarted in 0..2 {
         nodes[restarted].signal(Signal::TERM);
