@@ -96,12 +96,13 @@ fn random_text<const BYTES: usize>() -> String {
 }
 
 /// SHA-256 of a secret.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretHash([u8; digest::SHA256_OUTPUT_LEN]);
 
 impl SecretHash {
-    fn of(secret: &[u8]) -> Self {
+    /// The hash of a secret.
+    pub fn of(secret: &[u8]) -> Self {
         let hashed = digest::digest(&digest::SHA256, secret);
         Self(hashed.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
@@ -305,7 +306,11 @@ mod tests {
         assert_eq!((app.generation, &app.retiring), (2, &None));
         assert_eq!(app.generation_of(new.reveal().as_bytes(), now), Some(2));
         assert_eq!(app.generation_of(old.reveal().as_bytes(), now), None);
-        assert!(app.good_for(1, now).is_none() && app.good_for(2, now).is_some() && app.good_for(3, now).is_some());
+        assert!(
+            app.good_for(1, now).is_none()
+                && app.good_for(2, now).is_some()
+                && app.good_for(3, now).is_some()
+        );
     }
 
     #[test]
