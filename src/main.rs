@@ -33,12 +33,15 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
-    if let Err(error) = cli::start_log(&log) {
-        eprintln!("forebay: {error}");
-        return ExitCode::from(forebay::config::EXIT_CONFIG);
-    }
+    let log_level = match cli::start_log(&log) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            eprintln!("forebay: {error}");
+            return ExitCode::from(forebay::config::EXIT_CONFIG);
+        }
+    };
     match command {
-        Command::Serve(options) => cli::serve(&options),
+        Command::Serve(options) => cli::serve(&options, log_level),
         Command::App(args) => cli::app(&args),
         Command::Token(args) => cli::token(&args),
         Command::Journal(args) => cli::journal(&args),
