@@ -51,6 +51,7 @@ const FILE_USERS: &[&str] = &[
     "auth/file.rs",
     "auth/credentials.rs",
     "cli/journal/export.rs",
+    "cli/remote.rs",
     "forward/parking.rs",
     "forward/read_back.rs",
     "journal/disk.rs",
