@@ -23,6 +23,8 @@ enum Command {
     Serve(Box<ServeOptions>),
     /// Make, list and change applications.
     App(cli::AppArgs),
+    /// List, add and rotate the fleet's signing keys.
+    Key(cli::KeyArgs),
     /// Get a token, for scripts and debugging: ask a node for it, or mint it.
     Token(cli::TokenArgs),
     /// Look into the journal, empty it, repair it.
@@ -33,13 +35,17 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
-    if let Err(error) = cli::start_log(&log) {
-        eprintln!("forebay: {error}");
-        return ExitCode::from(forebay::config::EXIT_CONFIG);
-    }
+    let log_level = match cli::start_log(&log) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            eprintln!("forebay: {error}");
+            return ExitCode::from(forebay::config::EXIT_CONFIG);
+        }
+    };
     match command {
-        Command::Serve(options) => cli::serve(&options),
+        Command::Serve(options) => cli::serve(&options, log_level),
         Command::App(args) => cli::app(&args),
+        Command::Key(args) => cli::key(&args),
         Command::Token(args) => cli::token(&args),
         Command::Journal(args) => cli::journal(&args),
         Command::Check(options) => cli::check(&options),

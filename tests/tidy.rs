@@ -23,7 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring", "wire"],
     ),
     ("forward", &["clock", "config", "event", "handoff", "journal", "telemetry"]),
-    ("admin", &["clock", "journal", "telemetry"]),
+    ("admin", &["auth", "clock", "journal", "telemetry", "wire"]),
     (
         "node",
         &[
@@ -51,6 +51,7 @@ const FILE_USERS: &[&str] = &[
     "auth/file.rs",
     "auth/credentials.rs",
     "cli/journal/export.rs",
+    "cli/remote.rs",
     "forward/parking.rs",
     "forward/read_back.rs",
     "journal/disk.rs",

@@ -96,12 +96,13 @@ fn random_text<const BYTES: usize>() -> String {
 }
 
 /// SHA-256 of a secret.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretHash([u8; digest::SHA256_OUTPUT_LEN]);
 
 impl SecretHash {
-    fn of(secret: &[u8]) -> Self {
+    /// The hash of a secret.
+    pub fn of(secret: &[u8]) -> Self {
         let hashed = digest::digest(&digest::SHA256, secret);
         Self(hashed.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }

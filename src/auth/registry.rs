@@ -25,6 +25,20 @@ pub enum RegistryError {
     Duplicate(String, String, &'static str),
 }
 
+/// Why a new version of something was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// It does not follow on the version that is known: another change was faster.
+    #[error("another change was faster: look again, and change what is there now{}", .0.map(|found| format!(" (version {found})")).unwrap_or_default())]
+    Conflict(Option<u64>),
+    /// The registry cannot hold it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// It cannot be written.
+    #[error(transparent)]
+    File(#[from] super::file::FileError),
+}
+
 #[derive(Deserialize)]
 struct Stored {
     version: u32,
@@ -105,6 +119,20 @@ impl Registry {
         Some(app)
     }
 
+    /// Compare-and-set: takes `app` if what is known of it has the version before, or, if nothing is, as its first version. An app keeps
+    /// its key for good.
+    pub fn put(&mut self, app: App) -> Result<(), PutError> {
+        let Some(index) = self.by_id.get(&app.id).copied() else {
+            return if app.version == 1 { Ok(self.insert(app)?) } else { Err(PutError::Conflict(None)) };
+        };
+        let known = &self.apps[index];
+        if known.version.checked_add(1) != Some(app.version) || known.api_key != app.api_key {
+            return Err(PutError::Conflict(Some(known.version)));
+        }
+        self.apps[index] = app;
+        Ok(())
+    }
+
     /// The bound on the events of an app; none: it may send as many as it likes.
     pub fn limit(&self, app: &App) -> Option<Limit> {
         let (rate, burst) = app.rate()?;
@@ -146,6 +174,27 @@ mod tests {
         assert_eq!(read.app_by_key("other"), None);
         registry.app_mut(app.id).expect("known").enabled = false;
         assert_eq!(registry.app(app.id).map(|changed| changed.version), Some(app.version + 1));
+    }
+
+    #[test]
+    fn of_two_changes_of_one_version_the_second_is_refused() {
+        let mut registry = Registry::default();
+        let (app, _) = App::create("one");
+        registry.put(app.clone()).expect("its first version");
+        assert!(matches!(registry.put(app.clone()), Err(PutError::Conflict(Some(1)))));
+        let one = App { version: 2, enabled: false, ..app.clone() };
+        let other = App { version: 2, name: "other".into(), ..app.clone() };
+        registry.put(one.clone()).expect("the next version");
+        assert!(matches!(registry.put(other), Err(PutError::Conflict(Some(2)))));
+        assert_eq!(registry.app(app.id), Some(&one));
+        let rekeyed = App { version: 3, api_key: App::create("x").0.api_key, ..app.clone() };
+        assert!(matches!(registry.put(rekeyed), Err(PutError::Conflict(Some(2)))));
+        let gone = App { version: 2, ..App::create("gone").0 };
+        assert!(matches!(registry.put(gone), Err(PutError::Conflict(None))));
+        // Apps of before versions were counted have none.
+        let old = App { version: 0, ..App::create("old").0 };
+        registry.insert(old.clone()).expect("new");
+        registry.put(App { version: 1, ..old }).expect("the next version");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use forebay::admin::LogLevel;
 use forebay::config::ServeOptions;
 use forebay::node::{self, NodeError, Stopped};
 use forebay::supervisor::Supervisor;
@@ -10,7 +11,7 @@ use tracing::error;
 use super::fail;
 
 /// Runs a node until it is told to stop.
-pub(crate) fn serve(options: &ServeOptions) -> ExitCode {
+pub(crate) fn serve(options: &ServeOptions, log_level: LogLevel) -> ExitCode {
     // A thread that panics takes the process with it: a supervisor restarts it, and half a node would only look alive.
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -19,7 +20,8 @@ pub(crate) fn serve(options: &ServeOptions) -> ExitCode {
     }));
     // First of all: nothing has opened a descriptor yet.
     let supervisor = Supervisor::of(std::env::var_os, std::process::id());
-    match supervisor.map_err(NodeError::from).and_then(|supervisor| node::run(options, supervisor)) {
+    match supervisor.map_err(NodeError::from).and_then(|supervisor| node::run(options, supervisor, log_level))
+    {
         Ok(Stopped { at_risk: 0, failed: false }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {

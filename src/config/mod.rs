@@ -4,12 +4,14 @@
 //! crate takes values and never looks at the command line or the environment.
 
 mod ack;
+mod admin;
 mod cpus;
 mod network;
 mod serve;
 mod units;
 
 pub use ack::AckLevel;
+pub use admin::AdminOptions;
 pub use cpus::{CpuList, parse_cpus};
 pub use network::parse_network;
 pub use serve::{

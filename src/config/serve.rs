@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use lapin::uri::AMQPUri;
 
 use super::units::{parse_duration, parse_size};
-use super::{AckLevel, CpuList, parse_cpus, parse_network};
+use super::{AckLevel, AdminOptions, CpuList, parse_cpus, parse_network};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -205,9 +205,12 @@ pub struct ServeOptions {
         value_delimiter = ','
     )]
     pub listen: Vec<SocketAddr>,
-    /// Operators' listener: health and metrics.
+    /// Operators' listener: health, metrics, and the API to change things. A public address needs a token and TLS.
     #[arg(long, env = "FOREBAY_ADMIN_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     pub admin_listen: SocketAddr,
+    /// Who may use it.
+    #[command(flatten)]
+    pub admin: AdminOptions,
     /// Reactor threads. [default: one a CPU allowed to the process]
     #[arg(long, env = "FOREBAY_REACTORS", value_name = "N")]
     pub reactors: Option<u16>,
@@ -299,6 +302,7 @@ impl ServeOptions {
             return Err(ConfigError::NobodyConfirms);
         }
         self.broker.urls()?;
+        self.admin.check(self.admin_listen)?;
         for (name, value) in [
             ("exchange", &self.broker.exchange),
             ("queue", &self.broker.queue),
@@ -410,6 +414,9 @@ mod tests {
             ("--node-id", "a b"),
             ("--amqp-heartbeat", "100ms"),
             ("--queue", &"q".repeat(256)),
+            ("--admin-listen", "0.0.0.0:9090"),
+            ("--admin-host", "https://forebay.example"),
+            ("--key-rotation-wait", "1441m"),
         ] {
             let checked = parse(&[name, value]).check();
             if (name, value) == ("--token-lifetime", "25m") {

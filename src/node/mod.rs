@@ -9,6 +9,7 @@
 //!
 //! Without a broker there is no forwarder: events stay in the journal.
 
+mod admin_token;
 mod journal;
 mod listeners;
 mod operate;
@@ -25,11 +26,11 @@ use std::sync::atomic::AtomicUsize;
 use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info, warn};
 
-use crate::admin::Operator;
+use crate::admin::{Control, Guard, GuardOptions, LogLevel, Operator, Store};
 use crate::api::{Code, Service};
 use crate::auth::{
-    Credentials, CredentialsError, CredentialsFiles, FileError, SharedCredentials, Strangers,
-    create_signing_keys,
+    Credentials, CredentialsError, CredentialsFiles, FileError, LiveCredentials, Margins, SharedCredentials,
+    Strangers, create_signing_keys,
 };
 use crate::clock;
 use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
@@ -42,6 +43,7 @@ use crate::telemetry::{
     Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health, SharedShares,
 };
 use crate::uring::UringError;
+use admin_token::{AdminToken, AdminTokenError};
 use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
 use listeners::Listeners;
 use operate::{Desk, Threads, Watched, operate};
@@ -88,6 +90,9 @@ pub enum NodeError {
     /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The operators' token cannot be used.
+    #[error(transparent)]
+    AdminToken(#[from] AdminTokenError),
     /// What the service manager has passed cannot be used.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
@@ -118,6 +123,7 @@ impl NodeError {
             | Self::Credentials(_)
             | Self::Lock(_)
             | Self::Tls(_)
+            | Self::AdminToken(_)
             | Self::Supervisor(_)
             | Self::DataDir { .. } => EXIT_CONFIG,
             Self::Listen { .. } | Self::System { .. } => 1,
@@ -143,9 +149,10 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     held_bytes_max(options, cpus.len())?;
     segment_bytes(options, cpus.len())?;
     check_journal(&options.journal.folder.journal_dir)?;
-    if let Some(mut files) = TlsFiles::of(options) {
+    for mut files in TlsFiles::of(options).into_iter().chain(TlsFiles::of_operators(options)) {
         files.load(Arc::default())?;
     }
+    AdminToken::of(options).map(|mut token| token.load()).transpose()?;
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
     match files.load() {
@@ -159,8 +166,12 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     }
 }
 
-/// Runs a node until it is told to stop, for the service manager that started it, if one did.
-pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, NodeError> {
+/// Runs a node until it is told to stop, for the service manager that started it, if one did. Operators may change `log_level`.
+pub fn run(
+    options: &ServeOptions,
+    supervisor: Supervisor,
+    log_level: LogLevel,
+) -> Result<Stopped, NodeError> {
     options.check()?;
     let cpus = reactor_cpus(options, &allowed_cpus())?;
     check_forwarder_cpus(options, &allowed_cpus())?;
@@ -168,10 +179,17 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     let segment_bytes = segment_bytes(options, cpus.len())?;
     let held_bytes_max = held_bytes_max(options, cpus.len())?;
     let connections_max = connections_max(options)?;
-    let (files, credentials) = load_credentials(options)?;
+    let live = load_credentials(options)?;
+    let credentials = live.shared().clone();
     let handshakes = Arc::<HandshakeMetrics>::default();
     let mut tls_files = TlsFiles::of(options);
     let tls = tls_files.as_mut().map(|files| files.load(handshakes.clone())).transpose()?.map(Arc::new);
+    let mut admin_tls_files = TlsFiles::of_operators(options);
+    // Its handshakes are few, and are not counted among those of clients.
+    let admin_tls =
+        admin_tls_files.as_mut().map(|files| files.load(Arc::default())).transpose()?.map(Arc::new);
+    let mut admin_token = AdminToken::of(options);
+    let token = admin_token.as_mut().map(AdminToken::load).transpose()?;
     fs::create_dir_all(&options.data_dir).map_err(|error| data_dir_error(&options.data_dir, error))?;
     let node = match &options.node_id {
         Some(id) => id.clone(),
@@ -196,6 +214,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     let mut node_threads =
         Threads { doorbells: Vec::new(), reactors: cpus.len(), ended, forwarder: has_broker };
     let Listeners { mut public, admin } = Listeners::of(options, supervisor.passed);
+    options.admin.check(admin.address())?;
     let mut sources: Vec<Source> = journal.left.iter().cloned().map(Source::left).collect();
     let mut logs = Vec::new();
     let mut reactors = Vec::new();
@@ -270,6 +289,24 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         handshakes,
         journal: gauges,
         started: clock::monotonic(),
+        control: Control {
+            guard: Arc::new(Guard::new(
+                GuardOptions {
+                    token,
+                    hosts: options.admin.admin_host.clone(),
+                    are_metrics_open: options.admin.admin_metrics_open,
+                    is_tls: admin_tls.is_some(),
+                },
+                strangers.clone(),
+            )),
+            store: Store::Files(live.clone()),
+            margins: Margins {
+                spread: options.admin.key_rotation_wait,
+                token_lifetime: options.credentials.token_lifetime,
+            },
+            log_level,
+            drain: tokio::sync::Notify::new(),
+        },
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -286,7 +323,12 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         shares,
         strangers,
     };
-    let watched = Watched { credentials, files, tls: tls_files.zip(tls) };
+    let watched = Watched {
+        credentials: live,
+        tls: tls_files.zip(tls),
+        admin_tls: admin_tls_files.zip(admin_tls),
+        admin_token,
+    };
     // The reactors have their own descriptors of what was passed: when they close them, nobody of this process listens any more.
     drop(public);
     let failed = runtime.block_on(operate(desk, watched, node_threads))?;
@@ -324,7 +366,7 @@ fn report(balance: &Balance, logs: &[Arc<CoreLog>], failed: bool) -> Stopped {
     Stopped { at_risk, failed }
 }
 
-fn load_credentials(options: &ServeOptions) -> Result<(CredentialsFiles, Arc<SharedCredentials>), NodeError> {
+fn load_credentials(options: &ServeOptions) -> Result<Arc<LiveCredentials>, NodeError> {
     let paths = &options.credentials;
     if create_signing_keys(&paths.signing_key_file)? {
         info!(file = %paths.signing_key_file.display(), "made a new signing key");
@@ -334,5 +376,5 @@ fn load_credentials(options: &ServeOptions) -> Result<(CredentialsFiles, Arc<Sha
     if credentials.registry.apps().is_empty() {
         warn!(file = %paths.apps_file.display(), "there are no apps yet: make one with `forebay app create`");
     }
-    Ok((files, Arc::new(SharedCredentials::new(credentials))))
+    Ok(Arc::new(LiveCredentials::new(files, Arc::new(SharedCredentials::new(credentials)))))
 }

@@ -12,12 +12,13 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::NodeError;
+use super::admin_token::AdminToken;
 use super::listeners::Admin;
 use super::reports::{keep_telling, tell};
 use super::threads::Ended;
 use super::tls::TlsFiles;
 use crate::admin::{self, Operator};
-use crate::auth::{CredentialsFiles, FileError, SharedCredentials, Strangers};
+use crate::auth::{FileError, LiveCredentials, Strangers};
 use crate::config::ServeOptions;
 use crate::handoff::Doorbell;
 use crate::supervisor::{News, Notifier};
@@ -55,9 +56,10 @@ pub(super) struct Desk<'a> {
 
 /// What is taken anew when its files change.
 pub(super) struct Watched {
-    pub(super) credentials: Arc<SharedCredentials>,
-    pub(super) files: CredentialsFiles,
+    pub(super) credentials: Arc<LiveCredentials>,
     pub(super) tls: Option<(TlsFiles, Arc<Tls>)>,
+    pub(super) admin_tls: Option<(TlsFiles, Arc<Tls>)>,
+    pub(super) admin_token: Option<AdminToken>,
 }
 
 /// The main thread: operators' listener, signals, credentials; then the stop. Returns whether something failed.
@@ -73,9 +75,17 @@ pub(super) async fn operate(
         interrupt: signal(SignalKind::interrupt()).map_err(signal_error)?,
     };
     let (listener, admin_address) = admin.open().await?;
-    let admin = tokio::spawn(admin::serve(listener, operator.clone()));
-    let Watched { credentials, files, tls } = watched;
-    let watch = tokio::spawn(watch_credentials(files, credentials));
+    let Watched { credentials, tls, admin_tls, admin_token } = watched;
+    let (say_over, over) = tokio::sync::oneshot::channel::<()>();
+    let admin_serves = admin_tls.as_ref().map(|(_, tls)| tls.clone());
+    let admin = tokio::spawn(admin::serve(listener, admin_serves, operator.clone(), async {
+        // Either way it is over.
+        let _ = over.await;
+    }));
+    let watch = tokio::spawn(watch_credentials(credentials));
+    let walk = tokio::spawn(admin::walk(operator.clone()));
+    let watch_admin_tls = admin_tls.map(|(files, tls)| tokio::spawn(files.watch(tls)));
+    let watch_token = admin_token.map(|token| tokio::spawn(token.watch(operator.control.guard.clone())));
     let journal_bytes_max = options.journal.journal_max as u64;
     let sharing = tokio::spawn(watch_shares(operator.clone(), shares, journal_bytes_max));
     let telling = tokio::spawn(tell_strangers(strangers));
@@ -91,6 +101,10 @@ pub(super) async fn operate(
     let failed = tokio::select! {
         name = signals.next() => {
             info!(signal = name, "stopping");
+            false
+        }
+        () = operator.control.drain.notified() => {
+            info!(by = "POST /admin/drain", "stopping");
             false
         }
         ended = threads.ended.recv() => {
@@ -114,8 +128,13 @@ pub(super) async fn operate(
     watch.abort();
     sharing.abort();
     telling.abort();
-    watch_tls.inspect(JoinHandle::abort);
-    admin.abort();
+    walk.abort();
+    for watch in [watch_tls, watch_admin_tls, watch_token] {
+        watch.inspect(JoinHandle::abort);
+    }
+    // The last answers, of a drain that was asked for there, have a moment to leave.
+    drop(say_over);
+    let _ = admin.await;
     if let Some(reports) = reports {
         reports.abort();
     }
@@ -241,16 +260,15 @@ async fn tell_strangers(strangers: Arc<Strangers>) {
     }
 }
 
-async fn watch_credentials(mut files: CredentialsFiles, shared: Arc<SharedCredentials>) {
+async fn watch_credentials(credentials: Arc<LiveCredentials>) {
     let mut interval = tokio::time::interval(CREDENTIALS_INTERVAL);
     let mut told = String::new();
     loop {
         interval.tick().await;
-        match files.load_changed() {
+        match credentials.look() {
             None => {}
             Some(Ok(credentials)) => {
                 info!(apps = credentials.registry.apps().len(), "took changed credentials");
-                shared.replace(credentials);
                 told.clear();
             }
             Some(Err(error)) => {

@@ -67,7 +67,8 @@ impl Tls {
         Ok(())
     }
 
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    /// What a new connection is served with.
+    pub fn config(&self) -> Arc<ServerConfig> {
         self.config.lock().clone()
     }
 
