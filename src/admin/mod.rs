@@ -2,6 +2,8 @@
 //!
 //! It reads what the other threads count of themselves and never waits for one of them: it answers while reactors are busy or stuck.
 
+mod refusals;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::auth::SharedCredentials;
 use crate::clock;
 use crate::journal::JournalGauges;
 use crate::telemetry::{
@@ -36,6 +39,8 @@ pub struct Operator {
     pub handshakes: Arc<HandshakeMetrics>,
     /// What the journal takes.
     pub journal: Arc<JournalGauges>,
+    /// The newest apps and keys.
+    pub credentials: Arc<SharedCredentials>,
     /// When the node started, on the monotonic clock.
     pub started: Duration,
 }
@@ -52,6 +57,7 @@ fn router(operator: Arc<Operator>) -> Router {
         .route("/healthz", get(async |State(o): State<Arc<Operator>>| verdict(o.health.ready(now_ms()))))
         .route("/metrics", get(metrics))
         .route("/ledger", get(ledger))
+        .merge(refusals::routes())
         .with_state(operator)
 }
 

@@ -269,6 +269,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         forwarder: forwarder_metrics,
         handshakes,
         journal: gauges,
+        credentials: credentials.clone(),
         started: clock::monotonic(),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()

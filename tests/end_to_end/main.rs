@@ -30,3 +30,4 @@ mod strictness;
 #[allow(dead_code, unused_imports, reason = "shared with the chaos tests, which need other parts of it")]
 mod support;
 mod tls;
+mod why_refused;
