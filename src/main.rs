@@ -4,8 +4,9 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use forebay::config::{LogOptions, ServeOptions};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use forebay::config::{LogOptions, ServeOptions, given_flags};
+use forebay::crash::Flags;
 
 /// The front door for telemetry: authenticates, checks, answers 202 and forwards batches to `RabbitMQ`.
 #[derive(Parser)]
@@ -32,16 +33,23 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { log, command } = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let Cli { log, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Err(error) = cli::start_log(&log) {
         eprintln!("forebay: {error}");
         return ExitCode::from(forebay::config::EXIT_CONFIG);
     }
     match command {
-        Command::Serve(options) => cli::serve(&options),
+        Command::Serve(options) => cli::serve(&options, given(&matches)),
         Command::App(args) => cli::app(&args),
         Command::Token(args) => cli::token(&args),
         Command::Journal(args) => cli::journal(&args),
         Command::Check(options) => cli::check(&options),
     }
+}
+
+/// The flags of the command that were given.
+fn given(matches: &ArgMatches) -> Flags {
+    let Some((name, matches)) = matches.subcommand() else { return Flags::default() };
+    Cli::command().find_subcommand(name).map_or_else(Flags::default, |command| given_flags(command, matches))
 }

@@ -5,12 +5,16 @@
 
 mod ack;
 mod cpus;
+mod crash;
+mod given;
 mod network;
 mod serve;
 mod units;
 
 pub use ack::AckLevel;
 pub use cpus::{CpuList, parse_cpus};
+pub use crash::CrashOptions;
+pub use given::given_flags;
 pub use network::parse_network;
 pub use serve::{
     BrokerOptions, ConfigError, CredentialOptions, JournalFolder, JournalOptions, LimitOptions, LogFormat,

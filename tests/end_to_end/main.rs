@@ -9,6 +9,7 @@ mod browser;
 mod config;
 mod connections;
 mod cors;
+mod crash_reports;
 mod credentials;
 mod disk_full;
 mod encodings;
