@@ -17,13 +17,14 @@
 //! | [`forward`] | batches to the broker, and which of them are confirmed |
 //!
 //! Around them: [`node`] starts and stops it all, [`admin`] and [`telemetry`] show how it does, [`config`] holds every flag, [`clock`] is where
-//! time comes from. `docs/architecture.md` has the pictures and what must stay true.
+//! time comes from, [`crash`] what a node leaves behind when it dies. `docs/architecture.md` has the pictures and what must stay true.
 
 pub mod admin;
 pub mod api;
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod event;
 pub mod forward;
 pub mod handoff;

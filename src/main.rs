@@ -4,8 +4,9 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use forebay::config::{LogOptions, ServeOptions};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use forebay::config::{LogOptions, ServeOptions, given_flags};
+use forebay::crash::Flags;
 
 /// The front door for telemetry: authenticates, checks, answers 202 and forwards batches to `RabbitMQ`.
 #[derive(Parser)]
@@ -34,7 +35,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { log, command } = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let Cli { log, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let log_level = match cli::start_log(&log) {
         Ok(log_level) => log_level,
         Err(error) => {
@@ -43,11 +45,17 @@ fn main() -> ExitCode {
         }
     };
     match command {
-        Command::Serve(options) => cli::serve(&options, log_level),
+        Command::Serve(options) => cli::serve(&options, log_level, given(&matches)),
         Command::App(args) => cli::app(&args),
         Command::Key(args) => cli::key(&args),
         Command::Token(args) => cli::token(&args),
         Command::Journal(args) => cli::journal(&args),
         Command::Check(options) => cli::check(&options),
     }
+}
+
+/// The flags of the command that were given.
+fn given(matches: &ArgMatches) -> Flags {
+    let Some((name, matches)) = matches.subcommand() else { return Flags::default() };
+    Cli::command().find_subcommand(name).map_or_else(Flags::default, |command| given_flags(command, matches))
 }

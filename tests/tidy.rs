@@ -22,6 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "reactor",
         &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring", "wire"],
     ),
+    ("crash", &["clock", "telemetry"]),
     ("forward", &["clock", "config", "event", "handoff", "journal", "telemetry"]),
     ("admin", &["auth", "clock", "journal", "telemetry", "wire"]),
     (
@@ -32,6 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "auth",
             "clock",
             "config",
+            "crash",
             "event",
             "forward",
             "handoff",
@@ -45,13 +47,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
 ];
 /// Those that may read a clock; all others take time as an argument. `clock` also does arithmetic, which anybody may use.
-const CLOCK_READERS: &[&str] = &["clock.rs", "uring/", "forward/", "admin/", "node/", "cli/"];
+const CLOCK_READERS: &[&str] = &["clock.rs", "uring/", "forward/", "admin/", "crash/", "node/", "cli/"];
 /// Those that may touch the file system.
 const FILE_USERS: &[&str] = &[
     "auth/file.rs",
     "auth/credentials.rs",
     "cli/journal/export.rs",
     "cli/remote.rs",
+    "crash/files.rs",
     "forward/parking.rs",
     "forward/read_back.rs",
     "journal/disk.rs",

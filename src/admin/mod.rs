@@ -9,6 +9,7 @@ mod guard;
 mod openapi;
 mod precondition;
 mod problem;
+mod refusals;
 mod session;
 mod sessions;
 mod signing_keys;
@@ -100,6 +101,7 @@ fn router(operator: Arc<Operator>) -> Router {
         .route("/ledger", get(ledger))
         .merge(apps::routes())
         .merge(openapi::routes())
+        .merge(refusals::routes())
         .merge(session::routes())
         .merge(signing_keys::routes())
         .merge(steer::routes())

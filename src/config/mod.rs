@@ -6,6 +6,8 @@
 mod ack;
 mod admin;
 mod cpus;
+mod crash;
+mod given;
 mod network;
 mod serve;
 mod units;
@@ -13,6 +15,8 @@ mod units;
 pub use ack::AckLevel;
 pub use admin::AdminOptions;
 pub use cpus::{CpuList, parse_cpus};
+pub use crash::CrashOptions;
+pub use given::given_flags;
 pub use network::parse_network;
 pub use serve::{
     BrokerOptions, ConfigError, CredentialOptions, JournalFolder, JournalOptions, LimitOptions, LogFormat,

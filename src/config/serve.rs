@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use lapin::uri::AMQPUri;
 
 use super::units::{parse_duration, parse_size};
-use super::{AckLevel, AdminOptions, CpuList, parse_cpus, parse_network};
+use super::{AckLevel, AdminOptions, CpuList, CrashOptions, parse_cpus, parse_network};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -251,6 +251,9 @@ pub struct ServeOptions {
     /// The broker.
     #[command(flatten)]
     pub broker: BrokerOptions,
+    /// Crash reports.
+    #[command(flatten)]
+    pub crash: CrashOptions,
 }
 
 /// A flag whose value cannot work. The process ends with [`super::EXIT_CONFIG`].

@@ -15,6 +15,8 @@ mod listeners;
 mod operate;
 mod plan;
 mod reports;
+mod self_report;
+mod self_request;
 mod threads;
 mod tls;
 
@@ -29,11 +31,12 @@ use tracing::{error, info, warn};
 use crate::admin::{Control, Guard, GuardOptions, LogLevel, Operator, Store};
 use crate::api::{Code, Service};
 use crate::auth::{
-    Credentials, CredentialsError, CredentialsFiles, FileError, LiveCredentials, Margins, SharedCredentials,
-    Strangers, create_signing_keys,
+    AppsFile, Credentials, CredentialsError, CredentialsFiles, FileError, LiveCredentials, Margins,
+    SharedCredentials, Strangers, create_signing_keys,
 };
 use crate::clock;
 use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
+use crate::crash::Reporter;
 use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
 use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
@@ -51,6 +54,7 @@ use plan::{
     allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, held_bytes_max, kept_node_id,
     queue_share, reactor_cpus,
 };
+use self_report::SelfReporter;
 use threads::{
     forwarder_options, reactor_options, service_options, spawn_forwarder, spawn_pool, spawn_reactor,
 };
@@ -158,19 +162,20 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     match files.load() {
         // It would be made.
         Err(FileError::Io { path, error })
-            if path == credentials.signing_key_file && error.kind() == io::ErrorKind::NotFound =>
-        {
-            Ok(())
-        }
-        loaded => Ok(loaded.map(drop)?),
+            if path == credentials.signing_key_file && error.kind() == io::ErrorKind::NotFound => {}
+        loaded => drop(loaded?),
     }
+    let registry = AppsFile::new(&credentials.apps_file).load()?;
+    Ok(SelfReporter::of(options, &registry).map(drop)?)
 }
 
-/// Runs a node until it is told to stop, for the service manager that started it, if one did. Operators may change `log_level`.
+/// Runs a node until it is told to stop, for the service manager that started it, if one did. Operators may change `log_level`; `reporter` is
+/// told what it dies of.
 pub fn run(
     options: &ServeOptions,
     supervisor: Supervisor,
     log_level: LogLevel,
+    reporter: &Arc<Reporter>,
 ) -> Result<Stopped, NodeError> {
     options.check()?;
     let cpus = reactor_cpus(options, &allowed_cpus())?;
@@ -181,6 +186,7 @@ pub fn run(
     let connections_max = connections_max(options)?;
     let live = load_credentials(options)?;
     let credentials = live.shared().clone();
+    let self_reporter = SelfReporter::of(options, &credentials.newest().registry)?;
     let handshakes = Arc::<HandshakeMetrics>::default();
     let mut tls_files = TlsFiles::of(options);
     let tls = tls_files.as_mut().map(|files| files.load(handshakes.clone())).transpose()?.map(Arc::new);
@@ -205,14 +211,20 @@ pub fn run(
         earlier: std::mem::take(&mut journal.earlier),
         rejection_codes,
     });
+    reporter.watch(books.clone());
 
     let forwarder_metrics = Arc::<ForwarderMetrics>::default();
     let needs_broker = options.ack == AckLevel::Confirmed;
     let health = Arc::new(Health::new(metrics.clone(), forwarder_metrics.clone(), needs_broker));
     let bell = Bell::default();
     let (ended_in, ended) = unbounded_channel();
-    let mut node_threads =
-        Threads { doorbells: Vec::new(), reactors: cpus.len(), ended, forwarder: has_broker };
+    let mut node_threads = Threads {
+        doorbells: Vec::new(),
+        reactors: cpus.len(),
+        ended,
+        forwarder: has_broker,
+        reporter: reporter.clone(),
+    };
     let Listeners { mut public, admin } = Listeners::of(options, supervisor.passed);
     options.admin.check(admin.address())?;
     let mut sources: Vec<Source> = journal.left.iter().cloned().map(Source::left).collect();
@@ -312,10 +324,11 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|error| NodeError::System { what: "starting the operators' runtime", error })?;
+    let listen = public.addresses();
     let desk = Desk {
         options,
         node: &node,
-        listen: public.addresses(),
+        listen: listen.clone(),
         admin,
         operator: operator.clone(),
         notifier: supervisor.notifier,
@@ -331,6 +344,9 @@ pub fn run(
     };
     // The reactors have their own descriptors of what was passed: when they close them, nobody of this process listens any more.
     drop(public);
+    if let Some(self_reporter) = self_reporter {
+        self_reporter.start(&node, &listen, credentials.clone(), operator.health.clone())?;
+    }
     let failed = runtime.block_on(operate(desk, watched, node_threads))?;
     keeping.finish();
     Ok(report(&operator.books.balance(), &logs, failed))

@@ -20,6 +20,7 @@ use super::tls::TlsFiles;
 use crate::admin::{self, Operator};
 use crate::auth::{FileError, LiveCredentials, Strangers};
 use crate::config::ServeOptions;
+use crate::crash::Reporter;
 use crate::handoff::Doorbell;
 use crate::supervisor::{News, Notifier};
 use crate::telemetry::{Health, Phase, SharedShares, Shares};
@@ -195,6 +196,8 @@ pub(super) struct Threads {
     pub(super) reactors: usize,
     pub(super) forwarder: bool,
     pub(super) ended: UnboundedReceiver<Ended>,
+    /// Whom to tell of what the node dies of.
+    pub(super) reporter: Arc<Reporter>,
 }
 
 impl Threads {
@@ -223,6 +226,8 @@ impl Threads {
                 self.reactors -= 1;
                 if let Err(errno) = outcome {
                     error!(%core, %errno, "a reactor met an error that it cannot explain");
+                    let message = format!("a reactor met an error that it cannot explain: {errno}");
+                    self.reporter.fatal(&format!("reactor-{core}"), message);
                 }
                 outcome.is_err() || is_early
             }
@@ -230,6 +235,7 @@ impl Threads {
                 self.forwarder = false;
                 if let Err(error) = &outcome {
                     error!(%error, "the forwarder cannot run");
+                    self.reporter.fatal("forwarder", format!("the forwarder cannot run: {error}"));
                 }
                 outcome.is_err() || is_early
             }

@@ -1,11 +1,9 @@
 //! Counters, gauges and the latency histogram.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-use uuid::Uuid;
+use super::apps::Apps;
+use super::refusals::RefusalLog;
 
 /// Status codes that a node answers with; the `code` label of `forebay_requests_total`.
 pub const STATUSES: [u16; 17] =
@@ -99,50 +97,6 @@ impl Default for Rejections {
     }
 }
 
-/// What one reactor counts of one app.
-#[derive(Debug, Default)]
-pub struct AppCounters {
-    /// Events taken over.
-    pub accepted: Counter,
-    /// Events refused.
-    pub rejected: Counter,
-}
-
-/// What one reactor counts, by app. Locked when an app is met for the first time, and to show it all.
-#[derive(Debug, Default)]
-pub struct Apps(Mutex<HashMap<Uuid, Arc<AppCounters>>>);
-
-impl Apps {
-    /// The counters of an app; keep them, to count without a lock.
-    pub fn of(&self, app: Uuid) -> Arc<AppCounters> {
-        self.0.lock().entry(app).or_default().clone()
-    }
-
-    /// All of them.
-    pub fn all(&self) -> Vec<(Uuid, Arc<AppCounters>)> {
-        self.0.lock().iter().map(|(app, counters)| (*app, counters.clone())).collect()
-    }
-}
-
-/// A reactor's way to the counters of its apps, without a lock once an app is known.
-#[derive(Debug)]
-pub struct AppTally {
-    metrics: Arc<CoreMetrics>,
-    known: HashMap<Uuid, Arc<AppCounters>>,
-}
-
-impl AppTally {
-    /// Counts in `metrics`.
-    pub fn new(metrics: Arc<CoreMetrics>) -> Self {
-        Self { metrics, known: HashMap::new() }
-    }
-
-    /// The counters of an app.
-    pub fn of(&mut self, app: Uuid) -> &AppCounters {
-        self.known.entry(app).or_insert_with(|| self.metrics.apps.of(app))
-    }
-}
-
 /// What one reactor counts. Aligned so that no other core's writes share its cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -155,6 +109,10 @@ pub struct CoreMetrics {
     pub accepted: Counter,
     /// The same and more, by app.
     pub apps: Apps,
+    /// The last refusals, for those who ask why.
+    pub refusals: RefusalLog,
+    /// Refusals of unknown apps that nothing was kept of, because there were many.
+    pub unkept_refusals: Counter,
     /// From the turn that had the whole request to the answer being made.
     pub request_seconds: Latencies,
     /// Open connections.

@@ -159,7 +159,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
 
 /// The ledger by app: the largest have lines of their own.
 fn app_events(page: &mut Page, balance: &Balance) {
-    page.family("forebay_app_events_total", "counter", "Events of an app, by what became of them.");
+    page.family("forebay_app_events_total", "counter", "Events of an app, by what became of them: all are accepted or rejected; limited (past its rate) is part of rejected, confirmed and parked are parts of accepted.");
     let mut apps: Vec<_> = balance.apps.iter().collect();
     apps.sort_by_key(|(_, app)| std::cmp::Reverse(app.accepted + app.rejected));
     let (own, rest) = apps.split_at(apps.len().min(APPS_MAX));
@@ -167,6 +167,7 @@ fn app_events(page: &mut Page, balance: &Balance) {
     for (_, app) in rest {
         other.accepted += app.accepted;
         other.rejected += app.rejected;
+        other.limited += app.limited;
         other.settled.add(app.settled);
     }
     let own = own.iter().map(|(id, app)| (id.to_string(), **app));
@@ -174,6 +175,7 @@ fn app_events(page: &mut Page, balance: &Balance) {
         for (outcome, count) in [
             ("accepted", app.accepted),
             ("rejected", app.rejected),
+            ("limited", app.limited),
             ("confirmed", app.settled.confirmed),
             ("parked", app.settled.parked),
         ] {

@@ -9,6 +9,7 @@ mod browser;
 mod config;
 mod connections;
 mod cors;
+mod crash_reports;
 mod credentials;
 mod disk_full;
 mod encodings;
@@ -30,3 +31,4 @@ mod strictness;
 #[allow(dead_code, unused_imports, reason = "shared with the chaos tests, which need other parts of it")]
 mod support;
 mod tls;
+mod why_refused;
