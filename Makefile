@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test test-balancer test-systemd lint doc bench instructions bench-reactor bench-peers bench-levels bench-latency bench-forward bench-agreement bench-tls loadtest soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test test-balancer test-systemd deploy-check configuration lint doc bench instructions bench-reactor bench-peers bench-levels bench-latency bench-forward bench-agreement bench-tls loadtest soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,12 @@ test-balancer: ## HAProxy ahead of two nodes that are restarted under load
 
 test-systemd: ## The units of deploy/systemd under a real systemd, in a container of its own
 	scripts/test-systemd
+
+deploy-check: ## Lint all of deploy/: alerts, dashboard, balancer, units, container, Kubernetes, CloudFormation, cloud-init
+	scripts/deploy-check
+
+configuration: ## Write docs/configuration.md anew, from the flags
+	WRITE_CONFIGURATION=1 cargo test --locked --test configuration
 
 lint: ## Formatting, clippy, and the documentation, without a warning
 	cargo fmt --all --check
