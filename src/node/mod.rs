@@ -332,6 +332,8 @@ pub fn run(
     // The reactors have their own descriptors of what was passed: when they close them, nobody of this process listens any more.
     drop(public);
     let failed = runtime.block_on(operate(desk, watched, node_threads))?;
+    // Nobody who holds the lock of a file holds up the end.
+    runtime.shutdown_background();
     keeping.finish();
     Ok(report(&operator.books.balance(), &logs, failed))
 }
