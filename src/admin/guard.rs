@@ -83,7 +83,8 @@ impl Guard {
 
     /// Another token holds; who has logged in with the one of before has to do so again.
     pub fn replace_token(&self, token: Token) {
-        *self.token.lock() = Some(token);
+        let mut current = self.token.lock();
+        *current = Some(token);
         self.sessions.close_all();
     }
 
@@ -98,12 +99,13 @@ impl Guard {
         if changes && fields.contains_key(header::ORIGIN) && !is_own_origin(fields) {
             return Err(cross_origin("A page of another site may not change anything here."));
         }
-        let is_open = self.token.lock().is_none();
-        if is_open || path == SESSION_PATH || path == "/metrics" && self.options.are_metrics_open {
+        let token = self.token.lock().clone();
+        let Some(token) = token else { return Ok(()) };
+        if path == SESSION_PATH || path == "/metrics" && self.options.are_metrics_open {
             return Ok(());
         }
         if let Some(shown) = bearer(fields) {
-            return self.check_token(shown, peer, now);
+            return self.check_token(&token, shown, peer, now);
         }
         match session_of(fields) {
             Some(cookie) if !self.sessions.is_open(cookie, now) => {
@@ -121,9 +123,9 @@ impl Guard {
     }
 
     /// Wrong ones are counted by address; right ones pass all the same.
-    fn check_token(&self, shown: &[u8], peer: IpAddr, now: Duration) -> Result<(), Problem> {
+    fn check_token(&self, token: &Token, shown: &[u8], peer: IpAddr, now: Duration) -> Result<(), Problem> {
         // Hashes are compared in constant time, so neither does the time tell how long the token is.
-        if self.token.lock().as_ref().is_none_or(|token| token.0.matches(shown)) {
+        if token.0.matches(shown) {
             return Ok(());
         }
         match self.strangers.note(Some(peer), now) {
@@ -143,10 +145,10 @@ impl Guard {
         peer: IpAddr,
         now: Duration,
     ) -> Result<Option<HeaderValue>, Problem> {
-        if self.token.lock().is_none() {
-            return Ok(None);
-        }
-        self.check_token(shown, peer, now)?;
+        // Held until the session is open: a token that is replaced meanwhile ends it.
+        let token = self.token.lock();
+        let Some(token) = &*token else { return Ok(None) };
+        self.check_token(token, shown, peer, now)?;
         let cookie: Secret = self.sessions.open(now);
         Ok(Some(self.cookie(cookie.reveal(), super::sessions::SESSION_LIFETIME)))
     }

@@ -156,6 +156,10 @@ fn parse<T: DeserializeOwned>(is_json: bool, body: &[u8]) -> Result<T, Problem> 
             "Send application/json (a change may also be application/merge-patch+json).",
         ));
     }
+    // An array would be taken for the fields of a struct, in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "not_an_object", "The body is a JSON object."));
+    }
     serde_json::from_slice(body).map_err(|error| {
         let code = if error.is_data() { "invalid_field" } else { "invalid_json" };
         Problem::new(StatusCode::BAD_REQUEST, code, error.to_string())

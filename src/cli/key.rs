@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use forebay::auth::{FileError, KeySet, KeySetError, KeysFile, Margins, PutError, create_signing_keys};
+use forebay::auth::{FileError, KeySet, KeySetError, KeysFile, Margins, PutError};
 use forebay::clock;
 use forebay::config::{EXIT_CONFIG, parse_duration};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const ATTEMPTS_MAX: usize = 5;
 /// Arguments of `forebay key`.
 #[derive(Args)]
 pub(crate) struct KeyArgs {
-    /// The fleet's token signing keys; made if missing.
+    /// The fleet's token signing keys.
     #[arg(
         long,
         env = "FOREBAY_SIGNING_KEY_FILE",
@@ -124,7 +124,6 @@ fn ask(node: &Remote, command: &KeyCommand) -> Result<Value, RemoteError> {
 }
 
 fn edit(args: &KeyArgs) -> Result<Value, KeyError> {
-    create_signing_keys(&args.signing_key_file)?;
     let file = KeysFile::new(&args.signing_key_file);
     let margins = Margins { spread: args.key_rotation_wait, token_lifetime: args.token_lifetime };
     let now = clock::wall();

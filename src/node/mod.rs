@@ -348,6 +348,8 @@ pub fn run(
         self_reporter.start(&node, &listen, credentials.clone(), operator.health.clone())?;
     }
     let failed = runtime.block_on(operate(desk, watched, node_threads))?;
+    // Nobody who holds the lock of a file holds up the end.
+    runtime.shutdown_background();
     keeping.finish();
     Ok(report(&operator.books.balance(), &logs, failed))
 }

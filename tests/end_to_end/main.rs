@@ -3,6 +3,7 @@
 //! The tests start what they need themselves (`scripts/broker`), in places of their own.
 
 mod accepts;
+mod admin;
 mod balancers;
 mod broker_loss;
 mod browser;
