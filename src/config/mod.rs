@@ -7,6 +7,7 @@ mod ack;
 mod cpus;
 mod network;
 mod serve;
+mod statsd;
 mod units;
 
 pub use ack::AckLevel;
@@ -16,6 +17,7 @@ pub use serve::{
     BrokerOptions, ConfigError, CredentialOptions, JournalFolder, JournalOptions, LimitOptions, LogFormat,
     LogOptions, QueueType, ServeOptions, WireOptions, is_node_id,
 };
+pub use statsd::{StatsdAddress, StatsdOptions, parse_statsd};
 pub use units::{parse_duration, parse_size};
 
 /// Exit code for a bad configuration: `EX_CONFIG` of `sysexits.h`, which systemd knows too.

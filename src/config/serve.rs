@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use lapin::uri::AMQPUri;
 
 use super::units::{parse_duration, parse_size};
-use super::{AckLevel, CpuList, parse_cpus, parse_network};
+use super::{AckLevel, CpuList, StatsdOptions, parse_cpus, parse_network};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -248,6 +248,9 @@ pub struct ServeOptions {
     /// The broker.
     #[command(flatten)]
     pub broker: BrokerOptions,
+    /// Who gets the metrics.
+    #[command(flatten)]
+    pub statsd: StatsdOptions,
 }
 
 /// A flag whose value cannot work. The process ends with [`super::EXIT_CONFIG`].

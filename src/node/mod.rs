@@ -11,17 +11,21 @@
 
 mod journal;
 mod listeners;
+mod observe;
 mod operate;
 mod plan;
 mod reports;
+mod statsd;
 mod threads;
 mod tls;
+mod usage;
 
 use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info, warn};
 
@@ -35,7 +39,7 @@ use crate::clock;
 use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
 use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
-use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
+use crate::journal::{CoreId, CoreLog, Course, LockError, SettledEvents};
 use crate::reactor::{MemoryCap, Pool, ReactorParts, Sources};
 use crate::supervisor::{Supervisor, SupervisorError};
 use crate::telemetry::{
@@ -44,11 +48,13 @@ use crate::telemetry::{
 use crate::uring::UringError;
 use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
 use listeners::Listeners;
+use observe::Observer;
 use operate::{Desk, Threads, Watched, operate};
 use plan::{
     allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, held_bytes_max, kept_node_id,
     queue_share, reactor_cpus,
 };
+use statsd::Statsd;
 use threads::{
     forwarder_options, reactor_options, service_options, spawn_forwarder, spawn_pool, spawn_reactor,
 };
@@ -146,6 +152,7 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     if let Some(mut files) = TlsFiles::of(options) {
         files.load(Arc::default())?;
     }
+    Statsd::of(options, "")?;
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
     match files.load() {
@@ -177,6 +184,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         Some(id) => id.clone(),
         None => kept_node_id(&options.data_dir)?,
     };
+    let statsd = Statsd::of(options, &node)?;
     let has_broker = !options.broker.amqp_url.is_empty();
     let rejection_codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let metrics: Vec<Arc<CoreMetrics>> = cpus.iter().map(|_| Arc::default()).collect();
@@ -215,6 +223,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         let (inlet, outlet) =
             queue(queue_limits(share, has_broker), marks.clone(), bell.clone(), doorbell.clone());
         sources.push(Source::live(appender.log().clone(), outlet));
+        journal.backlog.add(marks.clone(), Course::default());
         logs.push(marks);
         node_threads.doorbells.push(doorbell.clone());
         let service = Service::new(
@@ -244,6 +253,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         });
     }
     let ledger = journal.ledger.clone();
+    let backlog = std::mem::take(&mut journal.backlog);
     let (keeping, gauges) = journal.keep()?;
     let (up_in, up) = std::sync::mpsc::channel();
     for ((core, cpu), parts) in cpus.iter().enumerate().zip(reactors) {
@@ -256,13 +266,6 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     for outcome in up {
         outcome?;
     }
-    if has_broker {
-        let (options_, parking) = (forwarder_options(options, &node), Parking::new(&options.data_dir));
-        let metrics = forwarder_metrics.clone();
-        let make = move || Forwarder::new(options_, sources, parking, bell, ledger, metrics);
-        spawn_forwarder(options.broker.forwarder_cpus.clone(), make, ended_in)?;
-    }
-
     let operator = Arc::new(Operator {
         health,
         books,
@@ -270,7 +273,18 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         handshakes,
         journal: gauges,
         started: clock::monotonic(),
+        started_wall: clock::wall(),
+        journal_bytes_max: options.journal.journal_max as u64,
+        observed: Arc::default(),
     });
+    // Before anything is confirmed, so that all of it is pushed.
+    let observer = Arc::new(Mutex::new(Observer::new(operator.clone(), backlog, statsd)));
+    if has_broker {
+        let (options_, parking) = (forwarder_options(options, &node), Parking::new(&options.data_dir));
+        let metrics = operator.forwarder.clone();
+        let make = move || Forwarder::new(options_, sources, parking, bell, ledger, metrics);
+        spawn_forwarder(options.broker.forwarder_cpus.clone(), make, ended_in)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -285,12 +299,15 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         watchdog: supervisor.watchdog,
         shares,
         strangers,
+        observer: observer.clone(),
     };
     let watched = Watched { credentials, files, tls: tls_files.zip(tls) };
     // The reactors have their own descriptors of what was passed: when they close them, nobody of this process listens any more.
     drop(public);
     let failed = runtime.block_on(operate(desk, watched, node_threads))?;
     keeping.finish();
+    // The last word: nothing is counted after it.
+    observer.lock().observe();
     Ok(report(&operator.books.balance(), &logs, failed))
 }
 

@@ -1,12 +1,18 @@
 //! What a node knows about itself: counters with one writer each, read by the operators' thread.
 //!
+//! What leaves the node is one list of [`Families`], made by [`Scrape`], and written by two: [`render`] for Prometheus, [`Dogstatsd`] for StatsD.
+//!
 //! Nothing here is contended: a reactor writes only its own [`CoreMetrics`], the forwarder only
 //! [`ForwarderMetrics`]. An increment is a load and a store, no locked instruction.
 
 mod books;
 mod counters;
+mod dogstatsd;
+mod family;
 mod health;
+mod observed;
 mod prometheus;
+mod scrape;
 mod shares;
 
 pub use books::{AppBalance, Balance, Books, Earlier};
@@ -14,8 +20,12 @@ pub use counters::{
     AppCounters, AppTally, CoreMetrics, Counter, ForwarderMetrics, Gauge, HandshakeMetrics, Latencies,
     STATUSES,
 };
+pub use dogstatsd::{Datagram, Dogstatsd};
+pub use family::{Decimal, Families, Family, Kind, Labels, Number, Sample, Spread, Value};
 pub use health::{
     Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,
 };
-pub use prometheus::{Scrape, render};
+pub use observed::{Observed, SharedObserved, ThreadTime, ThreadTimes, Usage};
+pub use prometheus::render;
+pub use scrape::Scrape;
 pub use shares::{SharedShares, Shares};
