@@ -16,8 +16,9 @@ mod signing_keys;
 mod steer;
 mod store;
 
+mod numbers;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -39,7 +40,8 @@ use crate::auth::Margins;
 use crate::clock;
 use crate::journal::JournalGauges;
 use crate::telemetry::{
-    Books, ForwarderMetrics, HandshakeMetrics, Health, Scrape, Unhealthy, render, retry_after, verdict_json,
+    Books, ForwarderMetrics, HandshakeMetrics, Health, SharedObserved, Unhealthy, render, retry_after,
+    verdict_json,
 };
 use crate::wire::Tls;
 
@@ -63,6 +65,12 @@ pub struct Operator {
     pub journal: Arc<JournalGauges>,
     /// When the node started, on the monotonic clock.
     pub started: Duration,
+    /// The same, since the Unix epoch.
+    pub started_wall: Duration,
+    /// What the journal may take.
+    pub journal_bytes_max: u64,
+    /// What is looked at once a second.
+    pub observed: Arc<SharedObserved>,
     /// What operators change, and who may.
     pub control: Control,
 }
@@ -124,16 +132,7 @@ fn verdict(verdict: Result<(), Unhealthy>) -> impl IntoResponse {
 }
 
 async fn metrics(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
-    let cores: Vec<_> = operator.books.cores.iter().map(|core| &**core).collect();
-    let page = render(&Scrape {
-        cores: &cores,
-        balance: &operator.books.balance(),
-        journal_bytes: operator.journal.bytes.load(Ordering::Relaxed),
-        forwarder: &operator.forwarder,
-        handshakes: &operator.handshakes,
-        rejection_codes: &operator.books.rejection_codes,
-        uptime_seconds: clock::monotonic().saturating_sub(operator.started).as_secs_f64(),
-    });
+    let page = render(&operator.families());
     ([(header::CONTENT_TYPE, PROMETHEUS)], page)
 }
 

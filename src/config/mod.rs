@@ -10,6 +10,7 @@ mod crash;
 mod given;
 mod network;
 mod serve;
+mod statsd;
 mod units;
 
 pub use ack::AckLevel;
@@ -22,6 +23,7 @@ pub use serve::{
     BrokerOptions, ConfigError, CredentialOptions, JournalFolder, JournalOptions, LimitOptions, LogFormat,
     LogOptions, QueueType, ServeOptions, WireOptions, is_node_id,
 };
+pub use statsd::{StatsdAddress, StatsdOptions, parse_statsd};
 pub use units::{parse_duration, parse_size};
 
 /// Exit code for a bad configuration: `EX_CONFIG` of `sysexits.h`, which systemd knows too.

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use lapin::uri::AMQPUri;
 
 use super::units::{parse_duration, parse_size};
-use super::{AckLevel, AdminOptions, CpuList, CrashOptions, parse_cpus, parse_network};
+use super::{AckLevel, AdminOptions, CpuList, CrashOptions, StatsdOptions, parse_cpus, parse_network};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -254,6 +254,9 @@ pub struct ServeOptions {
     /// Crash reports.
     #[command(flatten)]
     pub crash: CrashOptions,
+    /// Who gets the metrics.
+    #[command(flatten)]
+    pub statsd: StatsdOptions,
 }
 
 /// A flag whose value cannot work. The process ends with [`super::EXIT_CONFIG`].

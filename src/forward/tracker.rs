@@ -57,12 +57,15 @@ pub struct Settled {
 struct InFlight {
     message: Message,
     sent_at: Duration,
+    /// Since when its confirm is waited for, as far as a timeout is concerned.
+    waiting_since: Duration,
 }
 
 /// Acknowledged, and believed once an answer to `fence` or a later ticket was seen.
 #[derive(Debug)]
 struct Acked {
     message: Message,
+    sent_at: Duration,
     fence: Ticket,
 }
 
@@ -181,15 +184,15 @@ impl Tracker {
     /// A message goes out.
     pub fn handle_sent(&mut self, message: Message, now: Duration) -> Ticket {
         let ticket = self.take_ticket();
-        self.in_flight.insert(ticket, InFlight { message, sent_at: now });
+        self.in_flight.insert(ticket, InFlight { message, sent_at: now, waiting_since: now });
         ticket
     }
 
     /// The broker acknowledged it, or so it seems.
     pub fn handle_acked(&mut self, ticket: Ticket) {
         // Already gone if its return was faster.
-        if let Some(InFlight { message, .. }) = self.in_flight.remove(&ticket) {
-            self.acked.push(Acked { message, fence: self.next });
+        if let Some(InFlight { message, sent_at, .. }) = self.in_flight.remove(&ticket) {
+            self.acked.push(Acked { message, sent_at, fence: self.next });
         }
     }
 
@@ -204,6 +207,11 @@ impl Tracker {
         let ticket = self.take_ticket();
         self.fence = Some(ticket);
         ticket
+    }
+
+    /// When those messages were sent that [`Self::handle_answered`] will take for confirmed when it is told of `ticket`.
+    pub fn believable(&self, ticket: Ticket) -> impl Iterator<Item = Duration> {
+        self.acked.iter().filter(move |acked| acked.fence <= ticket).map(|acked| acked.sent_at)
     }
 
     /// Everything that was answered by now was handled, `ticket` being the highest that was: earlier acknowledgements can be believed.
@@ -337,7 +345,7 @@ impl Tracker {
 
     /// When a confirm is overdue.
     pub fn overdue_at(&self) -> Option<Duration> {
-        self.in_flight.first_key_value().map(|(_, sent)| sent.sent_at + self.options.confirm_timeout)
+        self.in_flight.first_key_value().map(|(_, sent)| sent.waiting_since + self.options.confirm_timeout)
     }
 
     /// Whether a confirm is overdue. The connection is to be given up then, and less is sent at once over the next: it may be that the broker
@@ -353,7 +361,7 @@ impl Tracker {
     /// The broker was not to be heard (it blocks publishers): waiting starts anew.
     pub fn restart_timeouts(&mut self, now: Duration) {
         for sent in self.in_flight.values_mut() {
-            sent.sent_at = now;
+            sent.waiting_since = now;
         }
     }
 
@@ -617,6 +625,24 @@ mod tests {
         assert_eq!(end, (12, 1, 120));
         assert!(tracker.is_empty() && tracker.may_send(NOW));
         assert_eq!(tracker.suspects, 0);
+    }
+
+    #[test]
+    fn a_confirm_took_from_the_sending_to_the_belief_whatever_the_broker_did_meanwhile() {
+        let mut tracker = tracker(8);
+        let ms = Duration::from_millis;
+        let [first, second] = [message(0, 1), message(1, 2)].map(|message| {
+            tracker.handle_new(&message);
+            tracker.handle_sent(message, NOW)
+        });
+        tracker.restart_timeouts(NOW + ms(5));
+        tracker.handle_acked(first);
+        assert_eq!(tracker.believable(second).count(), 0, "its return may still come");
+        let fence = tracker.handle_fence_sent();
+        tracker.handle_acked(second);
+        assert_eq!(tracker.believable(fence).collect::<Vec<_>>(), [NOW]);
+        tracker.handle_answered(fence);
+        assert_eq!(tracker.believable(fence).count(), 0, "once each");
     }
 
     #[test]

@@ -12,19 +12,23 @@
 mod admin_token;
 mod journal;
 mod listeners;
+mod observe;
 mod operate;
 mod plan;
 mod reports;
 mod self_report;
 mod self_request;
+mod statsd;
 mod threads;
 mod tls;
+mod usage;
 
 use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info, warn};
 
@@ -39,7 +43,7 @@ use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
 use crate::crash::Reporter;
 use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
-use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
+use crate::journal::{CoreId, CoreLog, Course, LockError, SettledEvents};
 use crate::reactor::{MemoryCap, Pool, ReactorParts, Sources};
 use crate::supervisor::{Supervisor, SupervisorError};
 use crate::telemetry::{
@@ -49,12 +53,14 @@ use crate::uring::UringError;
 use admin_token::{AdminToken, AdminTokenError};
 use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
 use listeners::Listeners;
+use observe::Observer;
 use operate::{Desk, Threads, Watched, operate};
 use plan::{
     allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, held_bytes_max, kept_node_id,
     queue_share, reactor_cpus,
 };
 use self_report::SelfReporter;
+use statsd::Statsd;
 use threads::{
     forwarder_options, reactor_options, service_options, spawn_forwarder, spawn_pool, spawn_reactor,
 };
@@ -157,6 +163,7 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
         files.load(Arc::default())?;
     }
     AdminToken::of(options).map(|mut token| token.load()).transpose()?;
+    Statsd::of(options, "")?;
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
     match files.load() {
@@ -201,6 +208,7 @@ pub fn run(
         Some(id) => id.clone(),
         None => kept_node_id(&options.data_dir)?,
     };
+    let statsd = Statsd::of(options, &node)?;
     let has_broker = !options.broker.amqp_url.is_empty();
     let rejection_codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let metrics: Vec<Arc<CoreMetrics>> = cpus.iter().map(|_| Arc::default()).collect();
@@ -246,6 +254,7 @@ pub fn run(
         let (inlet, outlet) =
             queue(queue_limits(share, has_broker), marks.clone(), bell.clone(), doorbell.clone());
         sources.push(Source::live(appender.log().clone(), outlet));
+        journal.backlog.add(marks.clone(), Course::default());
         logs.push(marks);
         node_threads.doorbells.push(doorbell.clone());
         let service = Service::new(
@@ -275,6 +284,7 @@ pub fn run(
         });
     }
     let ledger = journal.ledger.clone();
+    let backlog = std::mem::take(&mut journal.backlog);
     let (keeping, gauges) = journal.keep()?;
     let (up_in, up) = std::sync::mpsc::channel();
     for ((core, cpu), parts) in cpus.iter().enumerate().zip(reactors) {
@@ -287,13 +297,6 @@ pub fn run(
     for outcome in up {
         outcome?;
     }
-    if has_broker {
-        let (options_, parking) = (forwarder_options(options, &node), Parking::new(&options.data_dir));
-        let metrics = forwarder_metrics.clone();
-        let make = move || Forwarder::new(options_, sources, parking, bell, ledger, metrics);
-        spawn_forwarder(options.broker.forwarder_cpus.clone(), make, ended_in)?;
-    }
-
     let operator = Arc::new(Operator {
         health,
         books,
@@ -301,6 +304,9 @@ pub fn run(
         handshakes,
         journal: gauges,
         started: clock::monotonic(),
+        started_wall: clock::wall(),
+        journal_bytes_max: options.journal.journal_max as u64,
+        observed: Arc::default(),
         control: Control {
             guard: Arc::new(Guard::new(
                 GuardOptions {
@@ -320,6 +326,14 @@ pub fn run(
             drain: tokio::sync::Notify::new(),
         },
     });
+    // Before anything is confirmed, so that all of it is pushed.
+    let observer = Arc::new(Mutex::new(Observer::new(operator.clone(), backlog, statsd)));
+    if has_broker {
+        let (options_, parking) = (forwarder_options(options, &node), Parking::new(&options.data_dir));
+        let metrics = operator.forwarder.clone();
+        let make = move || Forwarder::new(options_, sources, parking, bell, ledger, metrics);
+        spawn_forwarder(options.broker.forwarder_cpus.clone(), make, ended_in)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -335,6 +349,7 @@ pub fn run(
         watchdog: supervisor.watchdog,
         shares,
         strangers,
+        observer: observer.clone(),
     };
     let watched = Watched {
         credentials: live,
@@ -351,6 +366,8 @@ pub fn run(
     // Nobody who holds the lock of a file holds up the end.
     runtime.shutdown_background();
     keeping.finish();
+    // The last word: nothing is counted after it.
+    observer.lock().observe();
     Ok(report(&operator.books.balance(), &logs, failed))
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -14,6 +15,7 @@ use tracing::{error, info, warn};
 use super::NodeError;
 use super::admin_token::AdminToken;
 use super::listeners::Admin;
+use super::observe::{Observer, keep_observing};
 use super::reports::{keep_telling, tell};
 use super::threads::Ended;
 use super::tls::TlsFiles;
@@ -53,6 +55,8 @@ pub(super) struct Desk<'a> {
     pub(super) shares: Arc<SharedShares>,
     /// Who has sent wrong keys and secrets.
     pub(super) strangers: Arc<Strangers>,
+    /// Looks and pushes once a second.
+    pub(super) observer: Arc<Mutex<Observer>>,
 }
 
 /// What is taken anew when its files change.
@@ -69,7 +73,8 @@ pub(super) async fn operate(
     watched: Watched,
     mut threads: Threads,
 ) -> Result<bool, NodeError> {
-    let Desk { options, node, listen, admin, operator, notifier, watchdog, shares, strangers } = desk;
+    let Desk { options, node, listen, admin, operator, notifier, watchdog, shares, strangers, observer } =
+        desk;
     let signal_error = |error| NodeError::System { what: "listening to signals", error };
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(signal_error)?,
@@ -90,6 +95,7 @@ pub(super) async fn operate(
     let journal_bytes_max = options.journal.journal_max as u64;
     let sharing = tokio::spawn(watch_shares(operator.clone(), shares, journal_bytes_max));
     let telling = tokio::spawn(tell_strangers(strangers));
+    let observing = tokio::spawn(keep_observing(observer));
     let watch_tls = tls.map(|(files, tls)| tokio::spawn(files.watch(tls)));
     operator.health.enter(Phase::Serving);
     threads.ring();
@@ -130,6 +136,7 @@ pub(super) async fn operate(
     sharing.abort();
     telling.abort();
     walk.abort();
+    observing.abort();
     for watch in [watch_tls, watch_admin_tls, watch_token] {
         watch.inspect(JoinHandle::abort);
     }

@@ -39,6 +39,8 @@ pub struct HandshakeMetrics {
     pub failed: AtomicU64,
     /// Not begun: too many were under way.
     pub refused: AtomicU64,
+    /// When the certificate in use ends, seconds since the Unix epoch; 0 where there is none. Written by the operators' thread alone.
+    pub certificate_not_after_seconds: Gauge,
 }
 
 /// A level with a single writer and any number of readers.
@@ -181,6 +183,8 @@ pub struct ForwarderMetrics {
     pub connects: Counter,
     /// Since when the broker has been up or down, monotonic ms.
     pub broker_changed_ms: Gauge,
+    /// From sending a message to the confirm that is believed.
+    pub confirm_seconds: Latencies,
 }
 
 #[cfg(test)]

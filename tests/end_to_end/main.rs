@@ -20,6 +20,7 @@ mod journal;
 mod journal_tool;
 mod large_bodies;
 mod load;
+mod metrics;
 mod overload;
 mod rates;
 mod raygun;
