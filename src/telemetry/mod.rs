@@ -4,12 +4,20 @@
 //! [`ForwarderMetrics`]. An increment is a load and a store, no locked instruction.
 
 mod books;
+mod capacity;
 mod counters;
 mod health;
+mod percentiles;
 mod prometheus;
+mod pulse;
+mod sample;
 mod shares;
+mod traffic;
+mod trends;
+mod verdict;
 
 pub use books::{AppBalance, Balance, Books, Earlier};
+pub use capacity::{Bound, Capacity, Headroom, Surroundings};
 pub use counters::{
     AppCounters, AppTally, CoreMetrics, Counter, ForwarderMetrics, Gauge, HandshakeMetrics, Latencies,
     STATUSES,
@@ -17,5 +25,11 @@ pub use counters::{
 pub use health::{
     Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,
 };
+pub use percentiles::Percentiles;
 pub use prometheus::{Scrape, render};
+pub use pulse::{AppLabel, Broker, Circumstances, Pulse, Pulses};
+pub use sample::{CoreSample, LatencyParts, Sample, Work};
 pub use shares::{SharedShares, Shares};
+pub use traffic::{AppTraffic, Traffic};
+pub use trends::{POINTS_MAX, Point, Rates, Trends};
+pub use verdict::{Signs, Verdict, Word};
