@@ -23,7 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring", "wire"],
     ),
     ("forward", &["clock", "config", "event", "handoff", "journal", "telemetry"]),
-    ("admin", &["clock", "journal", "telemetry"]),
+    ("admin", &["auth", "clock", "journal", "telemetry"]),
     (
         "node",
         &[

@@ -1,6 +1,9 @@
-//! The operators' listener: health and metrics, on an address of its own, off the hot path.
+//! The operators' listener: health, metrics, pulse and dashboard, on an address of its own, off the hot path.
 //!
 //! It reads what the other threads count of themselves and never waits for one of them: it answers while reactors are busy or stuck.
+
+mod dashboard;
+mod pulse;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,6 +16,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use uuid::Uuid;
+
+pub use pulse::{PulseDesk, keep_sampling};
 
 use crate::clock;
 use crate::journal::JournalGauges;
@@ -38,6 +43,8 @@ pub struct Operator {
     pub journal: Arc<JournalGauges>,
     /// When the node started, on the monotonic clock.
     pub started: Duration,
+    /// The last minutes.
+    pub pulse: PulseDesk,
 }
 
 /// Serves until it is dropped.
@@ -52,6 +59,8 @@ fn router(operator: Arc<Operator>) -> Router {
         .route("/healthz", get(async |State(o): State<Arc<Operator>>| verdict(o.health.ready(now_ms()))))
         .route("/metrics", get(metrics))
         .route("/ledger", get(ledger))
+        .merge(pulse::routes())
+        .merge(dashboard::routes())
         .with_state(operator)
 }
 
@@ -77,7 +86,7 @@ async fn metrics(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
         rejection_codes: &operator.books.rejection_codes,
         uptime_seconds: clock::monotonic().saturating_sub(operator.started).as_secs_f64(),
     });
-    ([(header::CONTENT_TYPE, PROMETHEUS)], page)
+    ([(header::CONTENT_TYPE, PROMETHEUS)], page + &operator.pulse.metrics())
 }
 
 /// The ledger as JSON.

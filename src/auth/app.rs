@@ -215,7 +215,7 @@ impl App {
     }
 
     /// Its rate, and what may come at once, in events; none: unlimited. A key that is public needs a bound.
-    pub(super) fn rate(&self) -> Option<(u32, u32)> {
+    pub fn rate(&self) -> Option<(u32, u32)> {
         let public = self.allow_api_key.then_some(PUBLIC_KEY_EVENTS_PER_SECOND);
         let rate = self.events_per_second.or(public)?.clamp(1, EVENTS_PER_SECOND_MAX);
         Some((rate, self.burst.unwrap_or(rate).max(1)))
@@ -305,7 +305,11 @@ mod tests {
         assert_eq!((app.generation, &app.retiring), (2, &None));
         assert_eq!(app.generation_of(new.reveal().as_bytes(), now), Some(2));
         assert_eq!(app.generation_of(old.reveal().as_bytes(), now), None);
-        assert!(app.good_for(1, now).is_none() && app.good_for(2, now).is_some() && app.good_for(3, now).is_some());
+        assert!(
+            app.good_for(1, now).is_none()
+                && app.good_for(2, now).is_some()
+                && app.good_for(3, now).is_some()
+        );
     }
 
     #[test]

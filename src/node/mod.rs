@@ -25,7 +25,7 @@ use std::sync::atomic::AtomicUsize;
 use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info, warn};
 
-use crate::admin::Operator;
+use crate::admin::{Operator, PulseDesk};
 use crate::api::{Code, Service};
 use crate::auth::{
     Credentials, CredentialsError, CredentialsFiles, FileError, SharedCredentials, Strangers,
@@ -263,6 +263,13 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         spawn_forwarder(options.broker.forwarder_cpus.clone(), make, ended_in)?;
     }
 
+    let pulse = PulseDesk::new(
+        node.clone(),
+        has_broker,
+        options.journal.journal_max as u64,
+        credentials.clone(),
+        books.rejection_codes.clone(),
+    );
     let operator = Arc::new(Operator {
         health,
         books,
@@ -270,6 +277,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         handshakes,
         journal: gauges,
         started: clock::monotonic(),
+        pulse,
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

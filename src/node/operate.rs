@@ -78,6 +78,7 @@ pub(super) async fn operate(
     let watch = tokio::spawn(watch_credentials(files, credentials));
     let journal_bytes_max = options.journal.journal_max as u64;
     let sharing = tokio::spawn(watch_shares(operator.clone(), shares, journal_bytes_max));
+    let sampling = tokio::spawn(admin::keep_sampling(operator.clone()));
     let telling = tokio::spawn(tell_strangers(strangers));
     let watch_tls = tls.map(|(files, tls)| tokio::spawn(files.watch(tls)));
     operator.health.enter(Phase::Serving);
@@ -113,6 +114,7 @@ pub(super) async fn operate(
     let stopped = stopped | cut(&operator.health, &mut threads).await;
     watch.abort();
     sharing.abort();
+    sampling.abort();
     telling.abort();
     watch_tls.inspect(JoinHandle::abort);
     admin.abort();

@@ -48,7 +48,10 @@ fn with_an_overlap_the_old_secret_and_its_tokens_are_good_until_it_is_over() {
         if since.elapsed() < sure {
             assert_eq!((event.status, grant.status), (202, 200), "after {:?}", since.elapsed());
             let expires_in = grant.json()["expires_in"].as_u64().expect("seconds");
-            assert!(expires_in <= 3 || since.elapsed() < SEEN_WITHIN, "a token of the old secret ends with it");
+            assert!(
+                expires_in <= 3 || since.elapsed() < SEEN_WITHIN,
+                "a token of the old secret ends with it"
+            );
             asked += 1;
         }
     }
