@@ -1,4 +1,4 @@
-//! A headless browser, driven by the DevTools protocol through a pipe.
+//! A headless browser, driven by the protocol of its developer tools through a pipe.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -53,27 +53,27 @@ impl Chromium {
             complaints: Vec::new(),
             _profile: profile,
         };
-        let target = browser.ask("Target.createTarget", json!({"url": "about:blank"}));
+        let target = browser.ask("Target.createTarget", &json!({"url": "about:blank"}));
         let attached = json!({"targetId": target["targetId"], "flatten": true});
-        let session = browser.ask("Target.attachToTarget", attached);
-        browser.session = session["sessionId"].as_str().expect("a session").to_owned();
+        let session = browser.ask("Target.attachToTarget", &attached);
+        session["sessionId"].as_str().expect("a session").clone_into(&mut browser.session);
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
-            browser.ask(domain, json!({}));
+            browser.ask(domain, &json!({}));
         }
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        browser.ask("Emulation.setDeviceMetricsOverride", size);
+        browser.ask("Emulation.setDeviceMetricsOverride", &size);
         browser
     }
 
     /// Opens a page.
     pub(crate) fn open(&mut self, url: &str) {
-        self.ask("Page.navigate", json!({"url": url}));
+        self.ask("Page.navigate", &json!({"url": url}));
     }
 
     /// What an expression comes to in the page; promises are awaited.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let asked = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let mut answer = self.ask("Runtime.evaluate", asked);
+        let mut answer = self.ask("Runtime.evaluate", &asked);
         assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
         answer["result"]["value"].take()
     }
@@ -88,14 +88,14 @@ impl Chromium {
         for kind in ["rawKeyDown", "keyUp"] {
             let code = if key == "Tab" { 9 } else { 13 };
             let event = json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code});
-            self.ask("Input.dispatchKeyEvent", event);
+            self.ask("Input.dispatchKeyEvent", &event);
         }
     }
 
     /// Lets the page reach what matches `patterns` no more; with none, everything again.
     pub(crate) fn block(&mut self, patterns: &[&str]) {
-        self.ask("Network.enable", json!({}));
-        self.ask("Network.setBlockedURLs", json!({"urls": patterns}));
+        self.ask("Network.enable", &json!({}));
+        self.ask("Network.setBlockedURLs", &json!({"urls": patterns}));
     }
 
     /// Errors and warnings so far.
@@ -105,7 +105,7 @@ impl Chromium {
         std::mem::take(&mut self.complaints)
     }
 
-    fn ask(&mut self, method: &str, params: Value) -> Value {
+    fn ask(&mut self, method: &str, params: &Value) -> Value {
         self.asked += 1;
         let mut message = json!({"id": self.asked, "method": method, "params": params});
         if !self.session.is_empty() {
