@@ -1,4 +1,4 @@
-//! The operators' listener: health, metrics, and the API to change things, on an address of its own, off the hot path.
+//! The operators' listener: health, metrics, pulse and dashboard, and the API to change things, on an address of its own, off the hot path.
 //!
 //! It reads what the other threads count of themselves and never waits for one of them: it answers while reactors are busy or stuck. What it
 //! changes goes through one [`Store`], by compare-and-set. A [`Guard`] stands before all of it but the probes.
@@ -18,6 +18,9 @@ mod store;
 
 mod numbers;
 
+mod dashboard;
+mod pulse;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +35,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use guard::{Guard, GuardOptions, Token, TokenTextError};
+pub use pulse::{PulseDesk, keep_sampling};
 pub use signing_keys::walk;
 pub use steer::LogLevel;
 pub use store::{PutError, Store};
@@ -71,6 +75,8 @@ pub struct Operator {
     pub journal_bytes_max: u64,
     /// What is looked at once a second.
     pub observed: Arc<SharedObserved>,
+    /// The last minutes.
+    pub pulse: PulseDesk,
     /// What operators change, and who may.
     pub control: Control,
 }
@@ -108,7 +114,9 @@ fn router(operator: Arc<Operator>) -> Router {
         .route("/metrics", get(metrics))
         .route("/ledger", get(ledger))
         .merge(apps::routes())
+        .merge(dashboard::routes())
         .merge(openapi::routes())
+        .merge(pulse::routes())
         .merge(refusals::routes())
         .merge(session::routes())
         .merge(signing_keys::routes())

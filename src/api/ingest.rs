@@ -16,7 +16,7 @@ use super::second_looks::AppLooks;
 use super::service::{Accepted, AcceptedBody, Moment, Outcome, Refusal, Service};
 use crate::auth::Limit;
 use crate::event::{Checked, EventKind, NotAnEvent, RECORD_HEAD_BYTES, Record, TurnBatch, item_id};
-use crate::telemetry::Sample;
+use crate::telemetry::Excerpt;
 
 /// Items of a batch whose text is looked at again to show what is wrong.
 const SAMPLES_MAX: usize = 4;
@@ -296,7 +296,7 @@ impl Service {
         &mut self,
         ticket: &Ticket,
         rejected: &[(usize, Code)],
-        samples: Vec<Option<Sample>>,
+        samples: Vec<Option<Excerpt>>,
         moment: Moment,
     ) {
         let mut samples = samples.into_iter();

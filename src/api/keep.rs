@@ -7,7 +7,7 @@ use super::sample::{identifier, path, sample};
 use super::service::{Accepted, AcceptedBody, Moment, Service};
 use crate::event::EventKind;
 use crate::http::Head;
-use crate::telemetry::{KeptRefusal, Refused, Sample};
+use crate::telemetry::{KeptRefusal, Refused, Excerpt};
 
 /// What was asked for, as far as it is known: what is not is empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,7 +84,7 @@ impl Service {
         asked: Asked<'_>,
         echo: &Echo,
         item: Option<usize>,
-        sample: Option<Sample>,
+        sample: Option<Excerpt>,
         moment: Moment,
     ) {
         let known = |text: &str| !text.is_empty();

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::event::stopped_at;
-use crate::telemetry::Sample;
+use crate::telemetry::Excerpt;
 
 /// How far a body is read; past it, nothing is known of where it is wrong. What is kept a second is bounded, so this is half a percent of a core.
 const READ_BYTES_MAX: usize = 16 << 10;
@@ -83,13 +83,13 @@ enum Piece {
 }
 
 /// A sample of a body that is no event, around the place where it stops being JSON, else of its beginning.
-pub(super) fn sample(body: &[u8]) -> Option<Sample> {
+pub(super) fn sample(body: &[u8]) -> Option<Excerpt> {
     if body.trim_ascii().is_empty() {
         return None;
     }
     let stopped_at = stopped_at(body, READ_BYTES_MAX);
     let text = redact(&body[..body.len().min(READ_BYTES_MAX)], stopped_at.unwrap_or(0));
-    Some(Sample { text: text.into(), stopped_at })
+    Some(Excerpt { text: text.into(), stopped_at })
 }
 
 /// A path, of which plain names are shown.

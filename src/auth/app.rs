@@ -216,7 +216,7 @@ impl App {
     }
 
     /// Its rate, and what may come at once, in events; none: unlimited. A key that is public needs a bound.
-    pub(super) fn rate(&self) -> Option<(u32, u32)> {
+    pub fn rate(&self) -> Option<(u32, u32)> {
         let public = self.allow_api_key.then_some(PUBLIC_KEY_EVENTS_PER_SECOND);
         let rate = self.events_per_second.or(public)?.clamp(1, EVENTS_PER_SECOND_MAX);
         Some((rate, self.burst.unwrap_or(rate).max(1)))

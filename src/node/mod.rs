@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info, warn};
 
-use crate::admin::{Control, Guard, GuardOptions, LogLevel, Operator, Store};
+use crate::admin::{Control, Guard, GuardOptions, LogLevel, Operator, PulseDesk, Store};
 use crate::api::{Code, Service};
 use crate::auth::{
     AppsFile, Credentials, CredentialsError, CredentialsFiles, FileError, LiveCredentials, Margins,
@@ -297,6 +297,14 @@ pub fn run(
     for outcome in up {
         outcome?;
     }
+
+    let pulse = PulseDesk::new(
+        node.clone(),
+        has_broker,
+        options.journal.journal_max as u64,
+        credentials.clone(),
+        books.rejection_codes.clone(),
+    );
     let operator = Arc::new(Operator {
         health,
         books,
@@ -307,6 +315,7 @@ pub fn run(
         started_wall: clock::wall(),
         journal_bytes_max: options.journal.journal_max as u64,
         observed: Arc::default(),
+        pulse,
         control: Control {
             guard: Arc::new(Guard::new(
                 GuardOptions {

@@ -94,6 +94,7 @@ pub(super) async fn operate(
     let watch_token = admin_token.map(|token| tokio::spawn(token.watch(operator.control.guard.clone())));
     let journal_bytes_max = options.journal.journal_max as u64;
     let sharing = tokio::spawn(watch_shares(operator.clone(), shares, journal_bytes_max));
+    let sampling = tokio::spawn(admin::keep_sampling(operator.clone()));
     let telling = tokio::spawn(tell_strangers(strangers));
     let observing = tokio::spawn(keep_observing(observer));
     let watch_tls = tls.map(|(files, tls)| tokio::spawn(files.watch(tls)));
@@ -134,6 +135,7 @@ pub(super) async fn operate(
     let stopped = stopped | cut(&operator.health, &mut threads).await;
     watch.abort();
     sharing.abort();
+    sampling.abort();
     telling.abort();
     walk.abort();
     observing.abort();

@@ -7,18 +7,26 @@
 
 mod apps;
 mod books;
+mod capacity;
 mod counters;
 mod dogstatsd;
 mod family;
 mod health;
 mod observed;
+mod percentiles;
 mod prometheus;
+mod pulse;
 mod refusals;
+mod sample;
 mod scrape;
 mod shares;
+mod traffic;
+mod trends;
+mod verdict;
 
 pub use apps::{AppCounters, AppTally, Apps, Refused};
 pub use books::{AppBalance, AppOutcomes, Balance, Books, Earlier, Totals};
+pub use capacity::{Bound, Capacity, Headroom, Surroundings};
 pub use counters::{CoreMetrics, Counter, ForwarderMetrics, Gauge, HandshakeMetrics, Latencies, STATUSES};
 pub use dogstatsd::{Datagram, Dogstatsd};
 pub use family::{Decimal, Families, Family, Kind, Labels, Number, Reading, Spread, Value};
@@ -26,7 +34,13 @@ pub use health::{
     Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,
 };
 pub use observed::{Observed, SharedObserved, ThreadTime, ThreadTimes, Usage};
+pub use percentiles::Percentiles;
 pub use prometheus::render;
-pub use refusals::{KeptRefusal, RefusalLog, Sample};
+pub use pulse::{AppLabel, Broker, Circumstances, Pulse, Pulses};
+pub use refusals::{Excerpt, KeptRefusal, RefusalLog};
+pub use sample::{CoreSample, LatencyParts, Sample, Work};
 pub use scrape::Scrape;
 pub use shares::{SharedShares, Shares};
+pub use traffic::{AppTraffic, Traffic};
+pub use trends::{POINTS_MAX, Point, Rates, Trends};
+pub use verdict::{Signs, Verdict, Word};

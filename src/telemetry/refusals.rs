@@ -61,7 +61,7 @@ impl Quota {
 
 /// What a body looked like where it was wrong, without what it said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
+pub struct Excerpt {
     /// Redacted; a few hundred bytes at most.
     pub text: Box<str>,
     /// Where the parser stopped, in bytes from the beginning of the body or item, if that is known.
@@ -92,7 +92,7 @@ pub struct KeptRefusal {
     /// What was wrong and what to do, as it was told.
     pub detail: &'static str,
     /// What was wrong with the body, if that was it.
-    pub sample: Option<Sample>,
+    pub sample: Option<Excerpt>,
 }
 
 /// The last refusals of a reactor, oldest first.

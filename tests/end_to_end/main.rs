@@ -12,6 +12,7 @@ mod connections;
 mod cors;
 mod crash_reports;
 mod credentials;
+mod dashboard;
 mod disk_full;
 mod encodings;
 mod hostile_json;

@@ -2,6 +2,7 @@
 
 mod broker;
 pub(crate) mod dogstatsd;
+mod chromium;
 mod http;
 mod loadtest;
 mod node;
@@ -13,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use broker::{Broker, Exclusive};
+pub(crate) use chromium::Chromium;
 pub(crate) use http::{Answer, Http, socket_to};
 pub(crate) use loadtest::{Collector, Loadtest, Running};
 pub(crate) use node::{App, Metrics, Node, forebay};
