@@ -17,7 +17,7 @@ mod trends;
 mod verdict;
 
 pub use books::{AppBalance, Balance, Books, Earlier};
-pub use capacity::{Bound, Capacity, Headroom, Surroundings};
+pub use capacity::{Bound, Capacity, Headroom};
 pub use counters::{
     AppCounters, AppTally, CoreMetrics, Counter, ForwarderMetrics, Gauge, HandshakeMetrics, Latencies,
     STATUSES,
@@ -28,7 +28,7 @@ pub use health::{
 pub use percentiles::Percentiles;
 pub use prometheus::{Scrape, render};
 pub use pulse::{AppLabel, Broker, Circumstances, Pulse, Pulses};
-pub use sample::{CoreSample, LatencyParts, Sample, Work};
+pub use sample::{CoreSample, LatencyParts, OtherThreads, Sample, Work};
 pub use shares::{SharedShares, Shares};
 pub use traffic::{AppTraffic, Traffic};
 pub use trends::{POINTS_MAX, Point, Rates, Trends};
