@@ -157,12 +157,11 @@ async fn watch_stream(State(operator): State<Arc<Operator>>) -> Response {
     let viewer =
         Viewer { newest: operator.pulse.newest.subscribe(), first: Some(first.into()), _place: place };
     let pages = stream::unfold(viewer, async |mut viewer| {
-        let page = match viewer.first.take() {
-            Some(first) => first,
-            None => {
-                viewer.newest.changed().await.ok()?;
-                viewer.newest.borrow_and_update().clone()
-            }
+        let page = if let Some(first) = viewer.first.take() {
+            first
+        } else {
+            viewer.newest.changed().await.ok()?;
+            viewer.newest.borrow_and_update().clone()
         };
         Some((Ok::<_, Infallible>(page), viewer))
     });

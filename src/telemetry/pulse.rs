@@ -288,10 +288,10 @@ fn ratio(permille: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use crate::journal::Ledger;
     use crate::telemetry::{Books, CoreMetrics, Earlier, Word};
     use std::sync::Arc;
-    use std::time::Instant;
 
     fn circumstances() -> Circumstances {
         Circumstances {
@@ -391,14 +391,15 @@ mod tests {
         let mut pulses = Pulses::new(books.rejection_codes.clone());
         let mut spent = Vec::new();
         for run in 0..5 {
-            let before = Instant::now();
+            // CPU time: on a machine that does much else, a quick test takes long.
+            let before = clock::thread_cpu();
             // Ten seconds of a node: two looks at all apps among them.
             for at in 1..=10 {
                 second(&mut pulses, &books, run * 10 + at);
             }
-            spent.push(before.elapsed());
+            spent.push(clock::thread_cpu().saturating_sub(before));
         }
-        // The quickest: others may have the CPU meanwhile.
+        // The cheapest: others may have had the caches meanwhile.
         let least = spent.into_iter().min().expect("five runs");
         println!("{} us a second", least.as_micros() / 10);
         assert!(least < Duration::from_secs(10) / 200, "{least:?} for ten seconds");
