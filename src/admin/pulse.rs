@@ -25,8 +25,7 @@ use super::Operator;
 use crate::auth::{AppId, SharedCredentials};
 use crate::clock;
 use crate::telemetry::{
-    AppLabel, Broker, Circumstances, Headroom, POINTS_MAX, Point, Pulse, Pulses, Sample, Surroundings,
-    retry_after,
+    AppLabel, Broker, Circumstances, Headroom, POINTS_MAX, Point, Pulse, Pulses, Sample, retry_after,
 };
 
 /// From one sample to the next.
@@ -71,8 +70,7 @@ impl PulseDesk {
 
     /// What is left of the node's capacity; none while there is too little traffic to tell.
     fn headroom(&self) -> Option<Headroom> {
-        let journal_bytes_max = self.journal_bytes_max;
-        self.pulses.lock().headroom(Surroundings { forwarder_busy_ratio: None, journal_bytes_max })
+        self.pulses.lock().headroom(self.journal_bytes_max)
     }
 
     /// The lines of `/metrics` that come from here; none while there is too little traffic to tell.
@@ -191,7 +189,6 @@ fn page(operator: &Operator) -> Option<Pulse> {
             up: operator.forwarder.broker_up.value() > 0,
             unconfirmed_messages: operator.forwarder.unconfirmed_messages.value(),
         },
-        forwarder_busy_ratio: None,
     };
     let credentials = desk.credentials.newest();
     let label = |app: Uuid| {

@@ -26,7 +26,7 @@ mod verdict;
 
 pub use apps::{AppCounters, AppTally, Apps, Refused};
 pub use books::{AppBalance, AppOutcomes, Balance, Books, Earlier, Totals};
-pub use capacity::{Bound, Capacity, Headroom, Surroundings};
+pub use capacity::{Bound, Capacity, Headroom};
 pub use counters::{CoreMetrics, Counter, ForwarderMetrics, Gauge, HandshakeMetrics, Latencies, STATUSES};
 pub use dogstatsd::{Datagram, Dogstatsd};
 pub use family::{Decimal, Families, Family, Kind, Labels, Number, Reading, Spread, Value};
@@ -38,7 +38,7 @@ pub use percentiles::Percentiles;
 pub use prometheus::render;
 pub use pulse::{AppLabel, Broker, Circumstances, Pulse, Pulses};
 pub use refusals::{Excerpt, KeptRefusal, RefusalLog};
-pub use sample::{CoreSample, LatencyParts, Sample, Work};
+pub use sample::{CoreSample, LatencyParts, OtherThreads, Sample, Work};
 pub use scrape::Scrape;
 pub use shares::{SharedShares, Shares};
 pub use traffic::{AppTraffic, Traffic};

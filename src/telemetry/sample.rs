@@ -36,6 +36,17 @@ pub struct Work {
     pub answers: u64,
 }
 
+/// How busy threads were that do not count it themselves, in the second before, in thousandths of a CPU; none of what nobody has looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OtherThreads {
+    /// The forwarder's.
+    pub forwarder_permille: Option<u64>,
+    /// Those of the kernel that write for the reactors, all together.
+    pub writers_permille: Option<u64>,
+    /// All of the process, reactors included, as a share of the CPUs that it may use.
+    pub process_permille: Option<u64>,
+}
+
 /// The counters at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -55,6 +66,8 @@ pub struct Sample {
     pub latencies: Box<LatencyParts>,
     /// Bytes that the journal has on the disk.
     pub journal_bytes: u64,
+    /// What other threads did; whoever takes the sample adds it.
+    pub others: OtherThreads,
 }
 
 impl Sample {
@@ -89,7 +102,8 @@ impl Sample {
                 },
             });
         }
-        Self { at, wall, cores, accepted, rejected, settled, latencies, journal_bytes }
+        let others = OtherThreads::default();
+        Self { at, wall, cores, accepted, rejected, settled, latencies, journal_bytes, others }
     }
 
     /// Events whose verdict is known.

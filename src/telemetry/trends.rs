@@ -173,7 +173,7 @@ fn tenths(value: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::journal::SettledEvents;
-    use crate::telemetry::sample::CoreSample;
+    use crate::telemetry::sample::{CoreSample, OtherThreads};
 
     fn sample(second: u64) -> Sample {
         Sample {
@@ -189,6 +189,7 @@ mod tests {
             settled: SettledEvents { confirmed: second * 90, parked: 0 },
             latencies: Box::new(std::array::from_fn(|part| if part == 3 { second * 200 } else { 0 })),
             journal_bytes: second * 4096,
+            others: OtherThreads::default(),
         }
     }
 
