@@ -19,6 +19,7 @@ impl Operator {
             handshakes: &self.handshakes,
             rejection_codes: &self.books.rejection_codes,
             observed: &self.observed.last(),
+            headroom: self.pulse.headroom().as_ref(),
             is_ready: self.health.ready(now_ms()).is_ok(),
             version: env!("CARGO_PKG_VERSION"),
             uptime: clock::monotonic().saturating_sub(self.started),

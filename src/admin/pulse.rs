@@ -3,7 +3,6 @@
 //! Nobody looks: a sample of the counters a second. One looks, or fifty: the page is put together once a second, and written to each.
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,7 +24,8 @@ use super::Operator;
 use crate::auth::{AppId, SharedCredentials};
 use crate::clock;
 use crate::telemetry::{
-    AppLabel, Broker, Circumstances, Headroom, POINTS_MAX, Point, Pulse, Pulses, Sample, retry_after,
+    AppLabel, Broker, Circumstances, Headroom, OtherThreads, POINTS_MAX, Point, Pulse, Pulses, Sample,
+    retry_after,
 };
 
 /// From one sample to the next.
@@ -69,30 +69,8 @@ impl PulseDesk {
     }
 
     /// What is left of the node's capacity; none while there is too little traffic to tell.
-    fn headroom(&self) -> Option<Headroom> {
+    pub(super) fn headroom(&self) -> Option<Headroom> {
         self.pulses.lock().headroom(self.journal_bytes_max)
-    }
-
-    /// The lines of `/metrics` that come from here; none while there is too little traffic to tell.
-    pub(super) fn metrics(&self) -> String {
-        let mut page = String::new();
-        if let Some(headroom) = self.headroom() {
-            for (name, help, value) in [
-                (
-                    "forebay_capacity_headroom_ratio",
-                    "Share of the capacity that is left, 0 to 1; estimated.",
-                    headroom.headroom_ratio,
-                ),
-                (
-                    "forebay_capacity_requests_per_second",
-                    "Requests a second at the limit, spread as they are; estimated.",
-                    headroom.requests_per_second,
-                ),
-            ] {
-                let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-            }
-        }
-        page
     }
 }
 
@@ -107,17 +85,56 @@ pub(super) fn routes() -> Router<Arc<Operator>> {
 pub async fn keep_sampling(operator: Arc<Operator>) {
     let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut busy = ProcessBusy::default();
     loop {
         interval.tick().await;
         let desk = &operator.pulse;
         let journal_bytes = operator.journal.bytes.load(Ordering::Relaxed);
-        let sample = Sample::take(&operator.books, journal_bytes, clock::monotonic(), clock::wall());
+        let mut sample = Sample::take(&operator.books, journal_bytes, clock::monotonic(), clock::wall());
+        sample.others = others(&operator, busy.since_before(sample.at));
         desk.pulses.lock().observe(sample, || operator.books.balance().apps);
         if desk.newest.receiver_count() > 0
             && let Some(pulse) = page(&operator)
         {
             desk.newest.send_replace(event(&pulse));
         }
+    }
+}
+
+/// How busy the threads were that do not say so themselves.
+fn others(operator: &Operator, process: Option<f64>) -> OtherThreads {
+    let threads = operator.observed.last().usage.threads;
+    let of = |name| threads.get(name).copied().map(permille);
+    OtherThreads {
+        forwarder_permille: of("forwarder"),
+        writers_permille: of("iou-wrk"),
+        process_permille: process.map(permille),
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of some CPUs, never below zero"
+)]
+fn permille(ratio: f64) -> u64 {
+    (ratio * 1e3).round() as u64
+}
+
+/// How much of the CPUs that it may use the process takes.
+#[derive(Default)]
+struct ProcessBusy {
+    /// When it was last asked, monotonic, and the CPU time of the process then.
+    before: Option<(Duration, Duration)>,
+}
+
+impl ProcessBusy {
+    fn since_before(&mut self, now: Duration) -> Option<f64> {
+        let cpu = clock::process_cpu();
+        let (then, used) = self.before.replace((now, cpu))?;
+        let cpus = u32::try_from(std::thread::available_parallelism().ok()?.get()).ok()?;
+        let could_be = now.checked_sub(then).filter(|elapsed| !elapsed.is_zero())? * cpus;
+        Some(cpu.saturating_sub(used).div_duration_f64(could_be))
     }
 }
 
@@ -183,7 +200,7 @@ fn page(operator: &Operator) -> Option<Pulse> {
         ready: operator.health.ready(now_ms),
         is_journal_failing: operator.books.cores.iter().any(|core| core.journal_failing.value() > 0),
         journal_bytes_max: desk.journal_bytes_max,
-        oldest_pending: None,
+        oldest_pending: Some(operator.observed.last().oldest_pending),
         broker: Broker {
             configured: desk.has_broker,
             up: operator.forwarder.broker_up.value() > 0,

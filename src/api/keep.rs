@@ -7,7 +7,7 @@ use super::sample::{identifier, path, sample};
 use super::service::{Accepted, AcceptedBody, Moment, Service};
 use crate::event::EventKind;
 use crate::http::Head;
-use crate::telemetry::{KeptRefusal, Refused, Excerpt};
+use crate::telemetry::{Excerpt, KeptRefusal, Refused};
 
 /// What was asked for, as far as it is known: what is not is empty.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::family::{Families, Spread};
-use super::{AppBalance, Balance, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Observed};
+use super::{AppBalance, Balance, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Headroom, Observed};
 
 /// Apps with numbers of their own; the rest counts as `other`.
 const APPS_MAX: usize = 50;
@@ -28,6 +28,8 @@ pub struct Scrape<'a> {
     pub rejection_codes: &'a [&'static str],
     /// What is looked at once a second.
     pub observed: &'a Observed,
+    /// What is left of the node's capacity; none while there is too little traffic to tell.
+    pub headroom: Option<&'a Headroom>,
     /// Whether a balancer should send traffic here.
     pub is_ready: bool,
     /// Of the program.
@@ -49,6 +51,7 @@ impl Scrape<'_> {
         clients(&mut families, self);
         broker(&mut families, self.forwarder);
         threads(&mut families, self);
+        capacity(&mut families, self.headroom);
         process(&mut families, self);
         families
     }
@@ -136,6 +139,19 @@ fn journal(families: &mut Families, scrape: &Scrape<'_>) {
             "Age of the oldest event that is neither confirmed nor parked.",
         )
         .single(oldest);
+}
+
+fn capacity(families: &mut Families, headroom: Option<&Headroom>) {
+    let left = families.gauge(
+        "forebay_capacity_headroom_ratio",
+        "Share of the capacity that is left, 0 to 1; estimated, and not there while there is too little traffic to tell.",
+    );
+    headroom.inspect(|headroom| left.single(headroom.headroom_ratio));
+    let limit = families.gauge(
+        "forebay_capacity_requests_per_second",
+        "Requests a second at the limit, spread as they are; likewise.",
+    );
+    headroom.inspect(|headroom| limit.single(headroom.requests_per_second));
 }
 
 fn clients(families: &mut Families, scrape: &Scrape<'_>) {
@@ -241,7 +257,7 @@ mod tests {
 
     use super::*;
     use crate::journal::SettledEvents;
-    use crate::telemetry::{Number, Usage, Value, render};
+    use crate::telemetry::{Bound, Number, Usage, Value, render};
 
     /// All that a node with one core has to show, in `show`.
     fn shown<T>(show: impl FnOnce(&Scrape<'_>) -> T) -> T {
@@ -279,6 +295,11 @@ mod tests {
             handshakes: &handshakes,
             rejection_codes: &["a", "b"],
             observed: &Observed { usage, oldest_pending: Duration::from_millis(7500) },
+            headroom: Some(&Headroom {
+                headroom_ratio: 0.75,
+                requests_per_second: 1000.0,
+                bound_by: Bound::Reactor,
+            }),
             is_ready: true,
             version: "1.2.3",
             uptime: Duration::from_millis(1500),

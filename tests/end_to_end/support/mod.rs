@@ -1,8 +1,8 @@
 //! Starting, asking and awaiting.
 
 mod broker;
-pub(crate) mod dogstatsd;
 mod chromium;
+pub(crate) mod dogstatsd;
 mod http;
 mod loadtest;
 mod node;
