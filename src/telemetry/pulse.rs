@@ -330,7 +330,7 @@ mod tests {
         let app = Uuid::from_u128(7);
         let mut pulses = Pulses::new(books.rejection_codes.clone());
         assert!(pulses.pulse(&circumstances(), |_| None).is_none(), "nothing was seen yet");
-        for at in 1..=6 {
+        for at in 1..=36 {
             core.accepted.add(50);
             core.apps.of(app).accepted.add(50);
             core.count_accepted_answers(50);
@@ -342,7 +342,7 @@ mod tests {
         }
         let label =
             |id| (id == app).then(|| AppLabel { name: "shop".to_owned(), events_per_second: Some(100) });
-        let pulse = pulses.pulse(&circumstances(), label).expect("six seconds");
+        let pulse = pulses.pulse(&circumstances(), label).expect("half a minute");
         let json = serde_json::to_value(&pulse).expect("plain data");
         for (place, expected) in [
             ("/node/id", serde_json::json!("one")),
@@ -353,21 +353,21 @@ mod tests {
             ("/latency/p50_ms", 0.104.into()),
             ("/capacity", serde_json::Value::Null),
             ("/reactors/0/busy_ratio", 0.25.into()),
-            ("/journal/bytes", 6144.into()),
+            ("/journal/bytes", 36_864.into()),
             ("/journal/growth_bytes_per_second", 1024.0.into()),
-            ("/journal/full_in_seconds", 1018.into()),
+            ("/journal/full_in_seconds", 988.into()),
             ("/journal/oldest_pending_seconds", 1.5.into()),
             ("/broker/unconfirmed_messages", 3.into()),
             ("/apps/0/name", "shop".into()),
             ("/apps/0/events_per_second", 100.into()),
             ("/apps/0/accepted_per_second", 50.0.into()),
-            ("/ledger/received", 330.into()),
-            ("/ledger/pending", 300.into()),
-            ("/point/time", 1006.0.into()),
+            ("/ledger/received", 1980.into()),
+            ("/ledger/pending", 1800.into()),
+            ("/point/time", 1036.0.into()),
         ] {
             assert_eq!(json.pointer(place), Some(&expected), "{place} of {json}");
         }
-        assert_eq!(pulses.history().len(), 5);
+        assert_eq!(pulses.history().len(), 35);
     }
 
     #[test]

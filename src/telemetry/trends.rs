@@ -16,6 +16,8 @@ const RATE_SAMPLES: usize = 5;
 const PERCENTILE_SAMPLES: usize = 10;
 /// Seconds that the journal's growth is told over: it grows by whole segments.
 const GROWTH_POINTS: usize = 60;
+/// Below this many, nothing is told of growth: a node that starts makes its first segments.
+const GROWTH_POINTS_LEAST: usize = 30;
 
 /// One second.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -128,6 +130,9 @@ impl Trends {
 
     /// How fast the journal grows, bytes a second; below zero while it shrinks.
     pub fn journal_growth(&self) -> f64 {
+        if self.points.len() < GROWTH_POINTS_LEAST {
+            return 0.0;
+        }
         let behind = self.points.len().saturating_sub(GROWTH_POINTS + 1);
         let (Some(before), Some(now)) = (self.points.get(behind), self.points.back()) else { return 0.0 };
         let seconds = now.time - before.time;
@@ -197,14 +202,14 @@ mod tests {
     #[test]
     #[allow(clippy::float_cmp, reason = "differences of small whole numbers")]
     fn rates_are_differences_over_the_last_seconds() {
-        let trends = after(20);
+        let trends = after(40);
         let rates = trends.rates();
         assert_eq!((rates.requests, rates.received, rates.accepted), (200.0, 110.0, 100.0));
         assert_eq!((rates.confirmed, rates.unavailable_percent), (90.0, 2.0));
         assert_eq!(rates.refused, [("invalid_json", 10.0)].into(), "what was not given is left out");
         assert_eq!(rates.of_cores, [200.0]);
         assert_eq!(trends.journal_growth(), 4096.0);
-        let point = trends.points().back().expect("twenty of them");
+        let point = trends.points().back().expect("forty of them");
         let latency = point.latency.expect("some were answered");
         assert_eq!((latency.count, latency.p50_ms, point.accepted), (2000, 0.008, 100.0));
     }

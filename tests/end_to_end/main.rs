@@ -10,6 +10,7 @@ mod config;
 mod connections;
 mod cors;
 mod credentials;
+mod dashboard;
 mod disk_full;
 mod encodings;
 mod hostile_json;

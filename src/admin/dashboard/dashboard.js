@@ -82,7 +82,7 @@ class Plot {
         ...this.size(),
         legend: { show: false },
         cursor: { show: false },
-        padding: [8, 8, 0, 0],
+        padding: [8, size * 1.5, 0, 0],
         scales: { x: { time: true, range: (_, least, most) => [Math.min(least, most - pointsMax), most] }, y: scale },
         axes: [
           { ...axis, space: size * 7, size: size * 2, values: (_, splits) => splits.map(clock) },

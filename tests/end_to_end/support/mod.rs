@@ -1,6 +1,7 @@
 //! Starting, asking and awaiting.
 
 mod broker;
+mod chromium;
 mod http;
 mod loadtest;
 mod node;
@@ -10,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use broker::{Broker, Exclusive};
+pub(crate) use chromium::Chromium;
 pub(crate) use http::{Answer, Http, socket_to};
 pub(crate) use loadtest::{Collector, Loadtest, Running};
 pub(crate) use node::{App, Metrics, Node, forebay};
