@@ -14,13 +14,15 @@ use super::registry::PutError;
 pub struct LiveCredentials {
     /// Locked while the snapshot follows the files: what was read earlier never replaces what was written later.
     files: Mutex<CredentialsFiles>,
+    /// Met by [`Self::newest`], which has nobody to tell: told at the next [`Self::look`].
+    untold: Mutex<Option<CredentialsError>>,
     shared: Arc<SharedCredentials>,
 }
 
 impl LiveCredentials {
     /// `shared` holds what was read from `files`.
     pub fn new(files: CredentialsFiles, shared: Arc<SharedCredentials>) -> Self {
-        Self { files: Mutex::new(files), shared }
+        Self { files: Mutex::new(files), untold: Mutex::default(), shared }
     }
 
     /// Where the snapshot is.
@@ -31,7 +33,10 @@ impl LiveCredentials {
     /// Takes a change of the files; none if there is none, or if one is being made here.
     pub fn look(&self) -> Option<Result<Arc<Credentials>, CredentialsError>> {
         let mut files = self.files.try_lock()?;
-        let loaded = files.load_changed()?;
+        let loaded = files.load_changed();
+        let untold = self.untold.lock().take();
+        // What was read since counts for more.
+        let loaded = loaded.or(untold.map(Err))?;
         Some(loaded.map(|credentials| self.take(credentials)))
     }
 
@@ -40,8 +45,11 @@ impl LiveCredentials {
         let mut files = self.files.lock();
         match files.load_changed() {
             Some(Ok(credentials)) => self.take(credentials),
-            // Told by who looks regularly; the snapshot is what holds.
-            Some(Err(_)) | None => self.shared.newest(),
+            Some(Err(error)) => {
+                *self.untold.lock() = Some(error);
+                self.shared.newest()
+            }
+            None => self.shared.newest(),
         }
     }
 
@@ -98,5 +106,22 @@ mod tests {
         assert_eq!(shared.newest().keys.keys()[1].kid(), kid);
         assert!(!shared.newest().registry.app(app.id).expect("known").enabled, "the apps stay");
         assert!(matches!(live.put_keys(next), Err(PutError::Conflict(Some(1)))));
+    }
+
+    #[test]
+    fn a_broken_file_is_told_whoever_meets_it_and_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (apps, keys) = (folder.path().join("apps.json"), folder.path().join("keys.json"));
+        create_signing_keys(&keys).expect("made");
+        let mut files = CredentialsFiles::new(&apps, &keys);
+        let shared = Arc::new(SharedCredentials::new(files.load().expect("readable")));
+        let live = LiveCredentials::new(files, shared);
+        let (app, _) = App::create("one");
+        live.put_app(app.clone()).expect("its first version");
+        std::fs::write(&apps, "{").expect("ours");
+        assert!(live.newest().registry.app(app.id).is_some());
+        assert!(matches!(live.look(), Some(Err(FileError::Registry { .. }))));
+        assert!(live.look().is_none(), "once");
+        assert!(live.newest().registry.app(app.id).is_some());
     }
 }
