@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Operator;
+use super::problem::{self, Problem};
 
 /// Nothing from elsewhere, nothing inline; what the page asks for, it asks of this listener.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; \
@@ -15,42 +17,47 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 /// A file of the page.
 struct File {
-    path: &'static str,
+    /// Below `/dashboard/`; none of the page itself.
+    name: &'static str,
     media: &'static str,
     bytes: &'static [u8],
 }
 
 const FILES: [File; 5] = [
-    File { path: "/", media: "text/html; charset=utf-8", bytes: include_bytes!("dashboard/index.html") },
+    File { name: "", media: "text/html; charset=utf-8", bytes: include_bytes!("dashboard/index.html") },
     File {
-        path: "/dashboard/dashboard.js",
+        name: "dashboard.js",
         media: "text/javascript; charset=utf-8",
         bytes: include_bytes!("dashboard/dashboard.js"),
     },
     File {
-        path: "/dashboard/style.css",
+        name: "style.css",
         media: "text/css; charset=utf-8",
         bytes: include_bytes!("dashboard/style.css"),
     },
     // uPlot 1.6.32 by Leon Sorokin, MIT: dashboard/uplot.LICENSE.
     File {
-        path: "/dashboard/uplot.js",
+        name: "uplot.js",
         media: "text/javascript; charset=utf-8",
         bytes: include_bytes!("dashboard/uplot.js"),
     },
     File {
-        path: "/dashboard/uplot.css",
+        name: "uplot.css",
         media: "text/css; charset=utf-8",
         bytes: include_bytes!("dashboard/uplot.css"),
     },
 ];
 
 pub(super) fn routes() -> Router<Arc<Operator>> {
-    let mut router = Router::new();
-    for file in &FILES {
-        router = router.route(file.path, get(async |fields: HeaderMap| serve(file, &fields)));
-    }
-    router
+    Router::new().route("/", get(async |fields: HeaderMap| find("", &fields))).route(
+        "/dashboard/{file}",
+        get(async |Path(name): Path<String>, fields: HeaderMap| find(&name, &fields)),
+    )
+}
+
+fn find(name: &str, fields: &HeaderMap) -> Result<Response, Problem> {
+    let file = FILES.iter().find(|file| file.name == name);
+    file.map(|file| serve(file, fields)).ok_or_else(problem::nowhere)
 }
 
 /// The file, or that the browser has it already: it asks each time, and a node of another version has another tag.

@@ -81,6 +81,11 @@ impl IntoResponse for Problem {
 
 /// A path that leads nowhere.
 pub(super) async fn not_found() -> Problem {
+    nowhere()
+}
+
+/// The same, where that is found out later.
+pub(super) fn nowhere() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")
 }
 
