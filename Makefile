@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test test-balancer lint doc bench instructions bench-reactor bench-peers bench-levels bench-forward bench-agreement bench-tls loadtest soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test test-balancer test-systemd deploy-check configuration lint doc bench instructions bench-reactor bench-peers bench-levels bench-latency bench-forward bench-agreement bench-tls loadtest soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -18,6 +18,15 @@ test: ## Install what the tests need, then run them all
 test-balancer: ## HAProxy ahead of two nodes that are restarted under load
 	command -v haproxy > /dev/null || scripts/install haproxy
 	cargo test --workspace --locked --test end_to_end -- balancers::
+
+test-systemd: ## The units of deploy/systemd under a real systemd, in a container of its own
+	scripts/test-systemd
+
+deploy-check: ## Lint all of deploy/: alerts, dashboard, balancer, units, container, Kubernetes, CloudFormation, cloud-init
+	scripts/deploy-check
+
+configuration: ## Write docs/configuration.md anew, from the flags
+	WRITE_CONFIGURATION=1 cargo test --locked --test configuration
 
 lint: ## Formatting, clippy, and the documentation, without a warning
 	cargo fmt --all --check
@@ -41,6 +50,9 @@ bench-peers: ## Forebay beside nginx and services on hyper, axum, fastify and Fa
 
 bench-levels: ## The four levels of the 202 side by side: CPU per request, latency at half load
 	BENCH=levels scripts/bench-peers
+
+bench-latency: ## The tail of the 202 beside nginx's at the same rate, and a step from 5 to 90 % of the limit
+	scripts/bench-latency
 
 bench-forward: ## The forwarder, journal included, beside a bare publisher of the same messages
 	scripts/bench-forward

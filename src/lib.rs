@@ -17,7 +17,8 @@
 //! | [`forward`] | batches to the broker, and which of them are confirmed |
 //!
 //! Around them: [`node`] starts and stops it all, [`admin`] and [`telemetry`] show how it does, [`config`] holds every flag, [`clock`] is where
-//! time comes from. [`fleet`] keeps the apps and keys of many nodes the same. `docs/architecture.md` has the pictures and what must stay true.
+//! time comes from, [`crash`] what a node leaves behind when it dies. [`fleet`] keeps the apps and keys of many nodes the same.
+//! `docs/architecture.md` has the pictures and what must stay true.
 
 pub mod admin;
 pub mod api;
@@ -25,6 +26,7 @@ pub mod auth;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod event;
 pub mod fleet;
 pub mod forward;

@@ -4,8 +4,9 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use forebay::config::{LogOptions, ServeOptions};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use forebay::config::{LogOptions, ServeOptions, given_flags};
+use forebay::crash::Flags;
 
 /// The front door for telemetry: authenticates, checks, answers 202 and forwards batches to `RabbitMQ`.
 #[derive(Parser)]
@@ -23,6 +24,8 @@ enum Command {
     Serve(Box<ServeOptions>),
     /// Make, list and change applications.
     App(cli::AppArgs),
+    /// List, add and rotate the fleet's signing keys.
+    Key(cli::KeyArgs),
     /// Get a token, for scripts and debugging: ask a node for it, or mint it.
     Token(cli::TokenArgs),
     /// Make the key that the nodes of a fleet share.
@@ -34,17 +37,28 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { log, command } = Cli::parse();
-    if let Err(error) = cli::start_log(&log) {
-        eprintln!("forebay: {error}");
-        return ExitCode::from(forebay::config::EXIT_CONFIG);
-    }
+    let matches = Cli::command().get_matches();
+    let Cli { log, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let log_level = match cli::start_log(&log) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            eprintln!("forebay: {error}");
+            return ExitCode::from(forebay::config::EXIT_CONFIG);
+        }
+    };
     match command {
-        Command::Serve(options) => cli::serve(&options),
+        Command::Serve(options) => cli::serve(&options, log_level, given(&matches)),
         Command::App(args) => cli::app(&args),
+        Command::Key(args) => cli::key(&args),
         Command::Token(args) => cli::token(&args),
         Command::Fleet(args) => cli::fleet(&args),
         Command::Journal(args) => cli::journal(&args),
         Command::Check(options) => cli::check(&options),
     }
+}
+
+/// The flags of the command that were given.
+fn given(matches: &ArgMatches) -> Flags {
+    let Some((name, matches)) = matches.subcommand() else { return Flags::default() };
+    Cli::command().find_subcommand(name).map_or_else(Flags::default, |command| given_flags(command, matches))
 }

@@ -23,9 +23,10 @@ const EDGES: &[(&str, &[&str])] = &[
         "reactor",
         &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring", "wire"],
     ),
+    ("crash", &["clock", "telemetry"]),
     ("forward", &["backoff", "clock", "config", "event", "handoff", "journal", "telemetry"]),
     ("fleet", &["auth", "backoff", "clock", "telemetry"]),
-    ("admin", &["clock", "journal", "telemetry"]),
+    ("admin", &["auth", "clock", "fleet", "journal", "telemetry", "wire"]),
     (
         "node",
         &[
@@ -34,6 +35,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "auth",
             "clock",
             "config",
+            "crash",
             "event",
             "fleet",
             "forward",
@@ -49,12 +51,14 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 /// Those that may read a clock; all others take time as an argument. `clock` also does arithmetic, which anybody may use.
 const CLOCK_READERS: &[&str] =
-    &["clock.rs", "uring/", "forward/", "fleet/follow.rs", "admin/", "node/", "cli/"];
+    &["clock.rs", "uring/", "forward/", "fleet/follow.rs", "admin/", "crash/", "node/", "cli/"];
 /// Those that may touch the file system.
 const FILE_USERS: &[&str] = &[
     "auth/file.rs",
     "auth/credentials.rs",
     "cli/journal/export.rs",
+    "cli/remote.rs",
+    "crash/files.rs",
     "forward/parking.rs",
     "forward/read_back.rs",
     "journal/disk.rs",
@@ -166,7 +170,14 @@ fn unsafe_stays_where_memory_is_shared_with_the_kernel() {
 fn clocks_are_read_at_the_rim() {
     only_in(
         CLOCK_READERS,
-        &["clock::monotonic()", "clock::wall()", "clock::thread_cpu()", "clock_gettime(", "Instant::now()"],
+        &[
+            "clock::monotonic()",
+            "clock::wall()",
+            "clock::thread_cpu()",
+            "clock::process_cpu()",
+            "clock_gettime(",
+            "Instant::now()",
+        ],
     );
 }
 

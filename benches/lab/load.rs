@@ -61,11 +61,26 @@ impl Lab {
         Self::found(&report, before, served, served)
     }
 
-    /// Runs the load tester; returns its report.
+    /// Loads a server so long, all of which it has to accept; returns the report.
     pub(crate) fn send(&self, server: &Server, seconds: u64, flags: &[&str]) -> Value {
+        let duration = format!("{seconds}s");
+        let report = self.run(server, &["run", "--duration", &duration], flags);
+        let refused = (&report["refused"], &report["unanswered"]);
+        assert_eq!(refused, (&0.into(), &0.into()), "{}: {report}", server.name);
+        report
+    }
+
+    /// Loads a server at a rate that follows a curve in the lab's folder, whatever becomes of it; returns the report.
+    pub(crate) fn follow(&self, server: &Server, curve: &str) -> Value {
+        self.run(server, &["profile", curve], &[])
+    }
+
+    /// Runs the load tester; returns its report.
+    fn run(&self, server: &Server, command: &[&str], flags: &[&str]) -> Value {
         let status = Command::new(self.binary("forebay-loadtest"))
-            .args(["run", "--quiet", "--target", &server.target(), "--token", &self.token])
-            .args(["--cpus", LOAD_CPU, "--duration", &format!("{seconds}s"), "--json", "report.json"])
+            .args(command)
+            .args(["--quiet", "--target", &server.target(), "--token", &self.token])
+            .args(["--cpus", LOAD_CPU, "--json", "report.json"])
             .args(with_usual(flags))
             .current_dir(&self.folder)
             .stdout(Stdio::null())
@@ -77,10 +92,7 @@ impl Lab {
             assert!(status.success(), "{}: the load tester failed", server.name);
         }
         let report = fs::read(self.folder.join("report.json")).expect("a report");
-        let report: Value = serde_json::from_slice(&report).expect("JSON");
-        let refused = (&report["refused"], &report["unanswered"]);
-        assert_eq!(refused, (&0.into(), &0.into()), "{}: {report}", server.name);
-        report
+        serde_json::from_slice(&report).expect("JSON")
     }
 
     fn found(report: &Value, before: Cpu, served: Cpu, settled: Cpu) -> Load {

@@ -86,12 +86,13 @@ impl Answers {
         }
         // The many: nothing is looked for in them.
         let code = if is_accepted { "" } else { response::member(answer.body, "code").unwrap_or_default() };
+        let at = now.saturating_sub(self.begin);
         if !is_accepted {
-            self.tally.count(answer.status, code);
+            self.tally.count(at, answer.status, code);
         }
         match sent.kind {
             Kind::Good(_) => self.tally.answer(Answered {
-                at: now.saturating_sub(self.begin),
+                at,
                 meaning: Meaning::of(answer.status, code),
                 response: now.saturating_sub(sent.due),
                 service: now.saturating_sub(sent.left),

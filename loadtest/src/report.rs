@@ -10,7 +10,7 @@ use crate::Verdict;
 use crate::admin::NodeCourse;
 use crate::generator::Outcome;
 use crate::parameters::Parameters;
-use crate::tally::{Meaning, Meanings, Series};
+use crate::tally::{Answers, Meaning, Meanings, Series};
 use crate::units::{ratio, shown_percent, shown_us};
 
 /// Changes with every change that a reader of reports would trip over.
@@ -74,6 +74,8 @@ pub(crate) type Named = BTreeMap<&'static str, u64>;
 pub(crate) struct Stretch {
     pub(crate) sent: u64,
     pub(crate) meanings: Named,
+    /// Answers other than 2xx, by status and code.
+    pub(crate) refusals: BTreeMap<String, u64>,
     /// None if nothing was accepted in it.
     pub(crate) latency_us: Option<Latency>,
 }
@@ -91,6 +93,7 @@ impl Course {
         let stretches = series.intervals.iter().map(|interval| Stretch {
             sent: interval.sent,
             meanings: named(&interval.meanings),
+            refusals: shown(&interval.answers),
             latency_us: (!interval.response_us.is_empty()).then(|| Latency::of(&interval.response_us)),
         });
         Self { interval_seconds: series.interval.as_secs_f64(), intervals: stretches.collect() }
@@ -153,10 +156,6 @@ impl Report {
         let Outcome { tally, effort, taken, .. } = outcome;
         let accepted = tally.meanings.of(Meaning::Accepted);
         let answers = tally.answered();
-        let refusals = tally.answers.iter().map(|((status, code), count)| {
-            let name = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
-            (name, *count)
-        });
         let bad = tally.bad.iter().map(|(bad, (accepted, refused))| {
             (bad.as_str(), BadCounts { accepted: *accepted, refused: *refused })
         });
@@ -182,7 +181,7 @@ impl Report {
             reconnects: tally.reconnects,
             retired: tally.retired,
             unsent: effort.unsent,
-            refusals: refusals.collect(),
+            refusals: shown(&tally.answers),
             latency_us: Latency::of(&tally.response_us),
             service_us: Latency::of(&tally.service_us),
             refusal_latency_us: Latency::of(&tally.refusal_us),
@@ -206,6 +205,14 @@ impl Report {
         let accepted = self.accepted as f64;
         accepted / self.seconds.max(1e-9)
     }
+}
+
+/// `503 overloaded`, or the status alone where no problem came with it.
+fn shown(answers: &Answers) -> BTreeMap<String, u64> {
+    let name = |(status, code): &(u16, String)| {
+        if code.is_empty() { status.to_string() } else { format!("{status} {code}") }
+    };
+    answers.iter().map(|(answer, count)| (name(answer), *count)).collect()
 }
 
 fn named(meanings: &Meanings) -> Named {
@@ -297,7 +304,7 @@ pub(crate) mod tests {
                 let meaning = if is_refused { Meaning::Overloaded } else { Meaning::Accepted };
                 tally.answer(Answered { at, meaning, response, service });
                 if is_refused {
-                    tally.count(503, "overloaded");
+                    tally.count(at, 503, "overloaded");
                 }
             }
         }
@@ -384,6 +391,8 @@ pub(crate) mod tests {
         assert_eq!(report["rate"], 100.0);
         assert_eq!(report["meanings"]["overloaded"], 50);
         assert_eq!(report["refusals"]["503 overloaded"], 50);
+        let stretch = |index: usize| &report["series"]["intervals"][index]["refusals"];
+        assert_eq!((stretch(4), &stretch(5)["503 overloaded"]), (&serde_json::json!({}), &50.into()));
         assert_eq!(report["series"]["intervals"].as_array().map(Vec::len), Some(10));
         assert_eq!(report["series"]["intervals"][5]["meanings"]["accepted"], 50);
         let close = |value: &Value, us: u64| {

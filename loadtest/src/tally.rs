@@ -86,6 +86,9 @@ impl Meanings {
     }
 }
 
+/// Answers by status and `code`.
+pub(crate) type Answers = BTreeMap<(u16, String), u64>;
+
 /// An answer to a good request, and how long it took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answered {
@@ -101,8 +104,8 @@ pub(crate) struct Answered {
 /// Counts and latencies; each thread has its own, and they are added up in the end.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Answers other than 2xx by status and `code`, to good requests and to bad ones.
-    pub(crate) answers: BTreeMap<(u16, String), u64>,
+    /// Those other than 2xx, to good requests and to bad ones.
+    pub(crate) answers: Answers,
     /// Good requests that were sent.
     pub(crate) sent: u64,
     /// Of these, what was answered, or never will be.
@@ -207,8 +210,9 @@ impl Tally {
     }
 
     /// Counts an answer that is no 2xx.
-    pub(crate) fn count(&mut self, status: u16, code: &str) {
-        *self.answers.entry((status, code.to_owned())).or_default() += 1;
+    pub(crate) fn count(&mut self, at: Duration, status: u16, code: &str) {
+        count_one(&mut self.answers, status, code);
+        count_one(&mut self.series.at(at).answers, status, code);
     }
 
     /// Requests that were answered.
@@ -217,9 +221,7 @@ impl Tally {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        for (answer, count) in &other.answers {
-            *self.answers.entry(answer.clone()).or_default() += count;
-        }
+        add_all(&mut self.answers, &other.answers);
         self.sent += other.sent;
         self.meanings.add(&other.meanings);
         self.events += other.events;
@@ -242,6 +244,22 @@ impl Tally {
     }
 }
 
+/// Looks before it leaps: a code that is known needs no text of its own.
+fn count_one(answers: &mut Answers, status: u16, code: &str) {
+    match answers.iter_mut().find(|((known, name), _)| (*known, name.as_str()) == (status, code)) {
+        Some((_, count)) => *count += 1,
+        None => {
+            answers.insert((status, code.to_owned()), 1);
+        }
+    }
+}
+
+fn add_all(sum: &mut Answers, other: &Answers) {
+    for (answer, count) in other {
+        *sum.entry(answer.clone()).or_default() += count;
+    }
+}
+
 /// A stretch of a run.
 #[derive(Debug)]
 pub(crate) struct Interval {
@@ -249,6 +267,8 @@ pub(crate) struct Interval {
     pub(crate) sent: u64,
     /// Good requests whose answers came in it.
     pub(crate) meanings: Meanings,
+    /// Answers other than 2xx that came in it, to good requests and to bad ones.
+    pub(crate) answers: Answers,
     /// Of those that were accepted.
     pub(crate) response_us: Histogram<u64>,
 }
@@ -277,6 +297,7 @@ impl Series {
             self.intervals.push(Interval {
                 sent: 0,
                 meanings: Meanings::default(),
+                answers: Answers::new(),
                 response_us: coarse_histogram(),
             });
         }
@@ -289,6 +310,7 @@ impl Series {
             let to = self.at(self.interval * index);
             to.sent += from.sent;
             to.meanings.add(&from.meanings);
+            add_all(&mut to.answers, &from.answers);
             to.response_us.add(&from.response_us).expect("the same bounds");
         }
     }
@@ -335,6 +357,9 @@ mod tests {
         for (at, meaning) in [(100, Meaning::Accepted), (2500, Meaning::Accepted), (2700, Meaning::Limited)] {
             let mut one = Tally::new(ms(5000));
             one.send(ms(at - 20), ms(1));
+            if meaning != Meaning::Accepted {
+                one.count(ms(at), 429, "rate_limited");
+            }
             one.answer(Answered { at: ms(at), meaning, response: ms(21), service: ms(20) });
             sum.add(&one);
         }
@@ -347,5 +372,7 @@ mod tests {
             .map(|interval| (interval.sent, interval.meanings.total(), interval.response_us.len()))
             .collect();
         assert_eq!(counts, [(1, 1, 1), (0, 0, 0), (2, 2, 1), (0, 0, 0), (0, 2, 0)]);
+        let limited = [((429, "rate_limited".to_owned()), 1)].into();
+        assert_eq!((&sum.answers, &sum.series.intervals[2].answers), (&limited, &limited));
     }
 }

@@ -1,26 +1,56 @@
-//! The operators' listener: health and metrics, on an address of its own, off the hot path.
+//! The operators' listener: health, metrics, pulse and dashboard, and the API to change things, on an address of its own, off the hot path.
 //!
-//! It reads what the other threads count of themselves and never waits for one of them: it answers while reactors are busy or stuck.
+//! It reads what the other threads count of themselves and never waits for one of them: it answers while reactors are busy or stuck. What it
+//! changes goes through one [`Store`], by compare-and-set. A [`Guard`] stands before all of it but the probes.
+
+mod apps;
+mod door;
+mod guard;
+mod openapi;
+mod precondition;
+mod problem;
+mod refusals;
+mod session;
+mod sessions;
+mod signing_keys;
+mod steer;
+mod store;
+
+mod numbers;
+
+mod dashboard;
+mod pulse;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use guard::{Guard, GuardOptions, Token, TokenTextError};
+pub use pulse::{PulseDesk, keep_sampling};
+pub use signing_keys::walk;
+pub use steer::LogLevel;
+pub use store::{PutError, Store};
+
+use crate::auth::Margins;
 use crate::clock;
 use crate::journal::JournalGauges;
 use crate::telemetry::{
-    Books, FleetMetrics, ForwarderMetrics, HandshakeMetrics, Health, Scrape, render, retry_after,
+    Books, FleetMetrics, ForwarderMetrics, HandshakeMetrics, Health, SharedObserved, render, retry_after,
     verdict_json,
 };
+use crate::wire::Tls;
 
+/// Largest body of a request.
+const BODY_BYTES_MAX: usize = 64 << 10;
 /// The content type of the Prometheus text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -41,11 +71,41 @@ pub struct Operator {
     pub fleet: Option<Arc<FleetMetrics>>,
     /// When the node started, on the monotonic clock.
     pub started: Duration,
+    /// The same, since the Unix epoch.
+    pub started_wall: Duration,
+    /// What the journal may take.
+    pub journal_bytes_max: u64,
+    /// What is looked at once a second.
+    pub observed: Arc<SharedObserved>,
+    /// The last minutes.
+    pub pulse: PulseDesk,
+    /// What operators change, and who may.
+    pub control: Control,
 }
 
-/// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, operator: Arc<Operator>) -> std::io::Result<()> {
-    axum::serve(listener, router(operator)).await
+/// What operators change, and who may.
+#[derive(Debug)]
+pub struct Control {
+    /// Stands before everything but the probes.
+    pub guard: Arc<Guard>,
+    /// Apps and signing keys.
+    pub store: Store,
+    /// How long a change of signing keys takes.
+    pub margins: Margins,
+    /// What is logged.
+    pub log_level: LogLevel,
+    /// Told when the node is to drain and end.
+    pub drain: Notify,
+}
+
+/// Serves until `over`, over TLS if there is a certificate.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    operator: Arc<Operator>,
+    over: impl Future<Output = ()>,
+) {
+    door::serve(listener, tls, router(operator), over).await;
 }
 
 fn router(operator: Arc<Operator>) -> Router {
@@ -58,6 +118,18 @@ fn router(operator: Arc<Operator>) -> Router {
         .route("/healthz", get(async |State(o): State<Arc<Operator>>| verdict(o.health.ready_json(now_ms()))))
         .route("/metrics", get(metrics))
         .route("/ledger", get(ledger))
+        .merge(apps::routes())
+        .merge(dashboard::routes())
+        .merge(openapi::routes())
+        .merge(pulse::routes())
+        .merge(refusals::routes())
+        .merge(session::routes())
+        .merge(signing_keys::routes())
+        .merge(steer::routes())
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(operator.clone(), guard::guard))
         .with_state(operator)
 }
 
@@ -72,17 +144,7 @@ fn verdict((status, body): (u16, String)) -> impl IntoResponse {
 }
 
 async fn metrics(State(operator): State<Arc<Operator>>) -> impl IntoResponse {
-    let cores: Vec<_> = operator.books.cores.iter().map(|core| &**core).collect();
-    let mut page = render(&Scrape {
-        cores: &cores,
-        balance: &operator.books.balance(),
-        journal_bytes: operator.journal.bytes.load(Ordering::Relaxed),
-        forwarder: &operator.forwarder,
-        handshakes: &operator.handshakes,
-        rejection_codes: &operator.books.rejection_codes,
-        uptime_seconds: clock::monotonic().saturating_sub(operator.started).as_secs_f64(),
-    });
-    page.extend(operator.fleet.iter().map(|fleet| fleet.render(now_ms())));
+    let page = render(&operator.families());
     ([(header::CONTENT_TYPE, PROMETHEUS)], page)
 }
 

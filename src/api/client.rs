@@ -30,6 +30,18 @@ pub(super) fn client_address(
     client
 }
 
+/// The same, if it is another than the connection's.
+pub(super) fn forwarded_client(
+    connection: Option<IpAddr>,
+    forwarded_for: Option<&[u8]>,
+    proxies: &[IpNet],
+) -> Option<IpAddr> {
+    if proxies.is_empty() {
+        return None; // nobody is believed, as on most nodes
+    }
+    client_address(connection, forwarded_for, proxies).filter(|client| Some(*client) != connection)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,7 @@
-//! What of a request goes into its answer, whatever that is: the client's name for it, and what a browser has to be told.
+//! What of a request goes into its answer, whatever that is: the client's name for it, and what a browser has to be told. And whose it is, if a proxy
+//! says so, for whoever asks why it was refused.
+
+use std::net::IpAddr;
 
 use super::response::RequestId;
 use crate::auth::is_origin;
@@ -20,6 +23,7 @@ pub struct Echo(Option<Box<Parts>>);
 struct Parts {
     request: Option<RequestId>,
     origin: Option<Origin>,
+    client: Option<IpAddr>,
 }
 
 /// Where the page comes from that sends this.
@@ -31,17 +35,23 @@ struct Origin {
 }
 
 impl Echo {
-    pub(super) fn of(head: &Head<'_>, credentials: bool) -> Self {
+    /// `client` is whose request it is, if not its connection's.
+    pub(super) fn of(head: &Head<'_>, credentials: bool, client: Option<IpAddr>) -> Self {
         let request = head.request_id.and_then(RequestId::of);
         let origin = head.origin.filter(|origin| is_origin(origin));
         let origin = origin.map(|text| Origin { text: text.into(), credentials });
-        let has_any = request.is_some() || origin.is_some();
-        Self(has_any.then(|| Box::new(Parts { request, origin })))
+        let has_any = request.is_some() || origin.is_some() || client.is_some();
+        Self(has_any.then(|| Box::new(Parts { request, origin, client })))
     }
 
     /// `X-Request-Id`, as it came.
     pub(super) fn request(&self) -> Option<&RequestId> {
         self.0.as_ref()?.request.as_ref()
+    }
+
+    /// Whose request it is, if not its connection's.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.0.as_ref()?.client
     }
 
     fn origin(&self) -> Option<&Origin> {
@@ -50,7 +60,7 @@ impl Echo {
 
     /// Whether the answer is the same as for a request without any of this.
     pub fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.0.as_ref().is_none_or(|parts| parts.request.is_none() && parts.origin.is_none())
     }
 
     /// Adds everything.
@@ -119,7 +129,7 @@ mod tests {
     #[test]
     fn a_preflight_is_told_yes_for_any_origin_that_is_one() {
         let fields = "Origin: https://shop.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x-apikey, content-type\r\n";
-        let answer = with_head(fields, |head| Echo::of(head, true).preflight(head, "POST, OPTIONS"));
+        let answer = with_head(fields, |head| Echo::of(head, true, None).preflight(head, "POST, OPTIONS"));
         assert_eq!(
             shown(&answer),
             [
@@ -133,7 +143,7 @@ mod tests {
             ]
         );
         for odd in ["", "Origin: shop.example\r\n", "Origin: https://a.example/path\r\n"] {
-            let answer = with_head(odd, |head| Echo::of(head, true).preflight(head, "POST, OPTIONS"));
+            let answer = with_head(odd, |head| Echo::of(head, true, None).preflight(head, "POST, OPTIONS"));
             assert_eq!(shown(&answer), ["Allow: POST, OPTIONS"], "{odd}");
         }
     }
@@ -142,7 +152,7 @@ mod tests {
     fn an_answer_shows_its_origin_and_credentials_only_where_they_are_wanted() {
         let fields = "Origin: null\r\nX-Request-Id: a-1\r\n";
         for credentials in [false, true] {
-            let echo = with_head(fields, |head| Echo::of(head, credentials));
+            let echo = with_head(fields, |head| Echo::of(head, credentials, None));
             let mut answer = Fields::new();
             echo.add_to(&mut answer);
             let answer = shown(&answer);
@@ -150,6 +160,9 @@ mod tests {
             assert_eq!(answer.contains(&"Access-Control-Allow-Credentials: true".to_owned()), credentials);
             assert!(answer.contains(&"Vary: Origin".to_owned()));
         }
-        assert!(with_head("", |head| Echo::of(head, true)).is_empty());
+        assert!(with_head("", |head| Echo::of(head, true, None)).is_empty());
+        let client = Some("192.0.2.1".parse().expect("an address"));
+        let echo = with_head("", |head| Echo::of(head, true, client));
+        assert!(echo.is_empty() && echo.client() == client, "whose it is, is not told");
     }
 }

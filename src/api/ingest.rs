@@ -1,6 +1,7 @@
 //! The second look: the body is complete.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use uuid::Uuid;
@@ -8,11 +9,17 @@ use uuid::Uuid;
 use super::code::Code;
 use super::examine::{AT_ONCE_BYTES_MAX, Examination, Found, decode, split};
 use super::judge::{Purpose, Ticket};
+use super::keep::{Asked, Told};
 use super::oauth;
+use super::sample::sample;
 use super::second_looks::AppLooks;
 use super::service::{Accepted, AcceptedBody, Moment, Outcome, Refusal, Service};
 use crate::auth::Limit;
 use crate::event::{Checked, EventKind, NotAnEvent, RECORD_HEAD_BYTES, Record, TurnBatch, item_id};
+use crate::telemetry::Excerpt;
+
+/// Items of a batch whose text is looked at again to show what is wrong.
+const SAMPLES_MAX: usize = 4;
 
 /// What was found out about an event already.
 type Verdict = Result<Checked, NotAnEvent>;
@@ -21,15 +28,17 @@ type Verdict = Result<Checked, NotAnEvent>;
 type Rejected = Vec<(usize, Code)>;
 
 impl Service {
-    /// Judges a complete body; it is written over. What is accepted lies in `batch` afterwards, what is not leaves no trace there.
+    /// Judges a complete body that came from `connection`; it is written over. What is accepted lies in `batch` afterwards, what is not leaves no
+    /// trace there.
     pub fn complete(
         &mut self,
         ticket: Ticket,
         body: &mut [u8],
+        connection: Option<IpAddr>,
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Outcome {
-        self.judged = Some(ticket.app);
+        (self.judged, self.connection) = (Some(ticket.app), connection);
         if body.len() > AT_ONCE_BYTES_MAX {
             return self.postpone(ticket, body, moment);
         }
@@ -42,7 +51,7 @@ impl Service {
             Err(refusal) if refusal.code == Code::TooLarge && bytes_max < ticket.bytes_max => {
                 self.postpone(ticket, body, moment)
             }
-            Err(refusal) => Outcome::Answer(self.refuse(refusal, &ticket.echo, moment)),
+            Err(refusal) => Outcome::Answer(self.refuse(refusal, &ticket.echo, Asked::by(&ticket), moment)),
         };
         self.decoded = decoded;
         outcome
@@ -55,9 +64,15 @@ impl Service {
     }
 
     /// Goes on with a body that was examined.
-    pub fn conclude(&mut self, examination: Examination, batch: &mut TurnBatch, moment: Moment) -> Outcome {
+    pub fn conclude(
+        &mut self,
+        examination: Examination,
+        connection: Option<IpAddr>,
+        batch: &mut TurnBatch,
+        moment: Moment,
+    ) -> Outcome {
         let Examination { ticket, mut body, found, .. } = examination;
-        self.judged = Some(ticket.app);
+        (self.judged, self.connection) = (Some(ticket.app), connection);
         let outcome = match found {
             Ok(Found { verdicts, .. }) if ticket.purpose == Purpose::Event => {
                 return self.complete_event(ticket, &mut body, Some(verdicts[0]), batch, moment);
@@ -67,7 +82,10 @@ impl Service {
             }
             Err(refusal) => Err(refusal),
         };
-        outcome.unwrap_or_else(|refusal| Outcome::Answer(self.refuse(refusal, &ticket.echo, moment)))
+        outcome.unwrap_or_else(|refusal| {
+            let asked = Asked::by(&ticket).with(&body);
+            Outcome::Answer(self.refuse(refusal, &ticket.echo, asked, moment))
+        })
     }
 
     fn complete_plain(
@@ -110,8 +128,11 @@ impl Service {
                 })
             }
             Err(refusal) => {
+                // The body was written over by the check; the copy was not.
+                let asked = Asked::by(&ticket).with(batch.payload_since(mark, body.len()).unwrap_or(body));
+                let response = self.refuse(refusal, &ticket.echo, asked, moment);
                 batch.truncate(mark);
-                Outcome::Answer(self.refuse(refusal, &ticket.echo, moment))
+                Outcome::Answer(response)
             }
         }
     }
@@ -169,7 +190,10 @@ impl Service {
         let outcome = split(ticket.purpose, body, &mut items)
             .and_then(|()| self.complete_items(ticket, body, &items, None, batch, moment));
         self.items = items;
-        outcome.unwrap_or_else(|refusal| Outcome::Answer(self.refuse(refusal, &ticket.echo, moment)))
+        outcome.unwrap_or_else(|refusal| {
+            let asked = Asked::by(ticket).with(body);
+            Outcome::Answer(self.refuse(refusal, &ticket.echo, asked, moment))
+        })
     }
 
     /// Judges the items one by one; the good ones are accepted together or not at all.
@@ -184,6 +208,8 @@ impl Service {
     ) -> Result<Outcome, Refusal> {
         let before = batch.mark();
         let (mut ids, mut rejected) = (Vec::with_capacity(items.len()), Rejected::new());
+        // Of the first ones, if they may be kept.
+        let mut samples = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let mark = batch.mark();
             let id = match ticket.event_id {
@@ -212,10 +238,17 @@ impl Service {
                         return Err(Code::TooLarge.into()); // not even an empty queue would have room
                     }
                     let events = items.len() as u64;
-                    let answer = self.answer(code.into(), events, &ticket.echo, moment, "");
+                    let asked = Some(Asked::by(ticket));
+                    let answer = self.answer(code.into(), events, &ticket.echo, asked, moment, "");
                     return Ok(Outcome::Answer(answer));
                 }
                 Err(code) => {
+                    if samples.len() == rejected.len()
+                        && samples.len() < SAMPLES_MAX
+                        && self.apps.would_keep(Some(ticket.app.0), moment.now)
+                    {
+                        samples.push(batch.payload_since(mark, item.len()).and_then(sample));
+                    }
                     batch.truncate(mark);
                     rejected.push((index, code));
                 }
@@ -225,12 +258,10 @@ impl Service {
         if let Err(refusal) = take(ticket.limit.as_ref(), accepted, moment) {
             // The batch is one: it comes again as a whole.
             batch.truncate(before);
-            let events = items.len() as u64;
-            return Ok(Outcome::Answer(self.answer(refusal, events, &ticket.echo, moment, "")));
+            let (events, asked) = (items.len() as u64, Some(Asked::by(ticket)));
+            return Ok(Outcome::Answer(self.answer(refusal, events, &ticket.echo, asked, moment, "")));
         }
-        for (_, code) in &rejected {
-            self.count_rejected(*code, 1);
-        }
+        self.refuse_items(ticket, &rejected, samples, moment);
         let rejected_json = list(&rejected, |out, (index, code)| {
             let _ = write!(out, r#"{{"index":{index},"code":"{}"}}"#, code.as_str());
         });
@@ -245,7 +276,7 @@ impl Service {
             };
             let extensions = format!(r#","rejected":{rejected_json}"#);
             // The items are counted above, each with its own code.
-            return Ok(Outcome::Answer(self.answer(refusal, 0, &ticket.echo, moment, &extensions)));
+            return Ok(Outcome::Answer(self.answer(refusal, 0, &ticket.echo, None, moment, &extensions)));
         }
         let ids_json = list(&ids, |out, id| {
             let _ = write!(out, r#""{}""#, id.hyphenated());
@@ -260,6 +291,28 @@ impl Service {
         Ok(Outcome::Accepted(Accepted { app, events: accepted, level, body, echo }))
     }
 
+    /// Counts the items that are refused, and keeps a few.
+    fn refuse_items(
+        &mut self,
+        ticket: &Ticket,
+        rejected: &[(usize, Code)],
+        samples: Vec<Option<Excerpt>>,
+        moment: Moment,
+    ) {
+        let mut samples = samples.into_iter();
+        for (index, code) in rejected {
+            let sample = samples.next().flatten();
+            if !self.count_refused(Some(*code), 1, moment) {
+                continue;
+            }
+            let fresh = || self.ids.next(crate::clock::ms(moment.wall)).into();
+            let request = ticket.echo.request().cloned().unwrap_or_else(fresh);
+            let (status, detail) = (code.status(), code.advice());
+            let told = Told { code: code.as_str(), status, detail, request: request.as_str() };
+            self.keep_with(&told, Asked::by(ticket), &ticket.echo, Some(*index), sample, moment);
+        }
+    }
+
     fn complete_grant(&mut self, ticket: &Ticket, generation: u64, form: &[u8], moment: Moment) -> Outcome {
         let lifetime = self.options.token_lifetime;
         let granted = oauth::grant(&self.credentials, ticket.app, generation, form, moment.wall, lifetime);
@@ -268,7 +321,7 @@ impl Service {
                 ticket.echo.add_to(&mut response.fields);
                 response
             }
-            Err(error) => self.refuse_grant(error, &ticket.echo, moment),
+            Err(error) => self.refuse_grant(error, &ticket.echo, Asked::by(ticket), moment),
         })
     }
 }

@@ -6,9 +6,10 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use super::client::client_address;
+use super::client::{client_address, forwarded_client};
 use super::code::Code;
 use super::echo::Echo;
+use super::keep::{Asked, Told};
 use super::oauth::{self, OauthError};
 use super::probes::Probe;
 use super::response::Response;
@@ -78,8 +79,9 @@ impl Service {
         batch: &TurnBatch,
         moment: Moment,
     ) -> Judgement {
-        self.judged = None;
-        let echo = Echo::of(head, is_raygun(head));
+        (self.judged, self.connection) = (None, connection);
+        let client = forwarded_client(connection, head.forwarded_for, &self.proxies);
+        let echo = Echo::of(head, is_raygun(head), client);
         let judged = Route::of(head).and_then(|(route, wanted)| match (wanted, route) {
             (Wanted::Options, _) | (Wanted::Use, Route::Whole) => Ok(self.tell_options(route, &echo, head)),
             (Wanted::Use, Route::Probe(probe)) => Ok(self.judge_probe(probe, &echo, head, moment)),
@@ -90,7 +92,7 @@ impl Service {
         let judged = judged.map_err(|refusal| self.count_wrong(refusal, head, connection, moment));
         judged.unwrap_or_else(|refusal| {
             let close = refusal.close || !self.can_skip(head);
-            Judgement::Answer(self.refuse(Refusal { close, ..refusal }, &echo, moment))
+            Judgement::Answer(self.refuse(Refusal { close, ..refusal }, &echo, Asked::of(head), moment))
         })
     }
 
@@ -224,6 +226,7 @@ impl Service {
         };
         let verified = self.tokens.verify(&self.credentials, token, moment.wall);
         verified.map(|app| Sender::of(app, &self.credentials, head)).map_err(|error| {
+            self.judged = self.tokens.app_of(&self.credentials, token);
             let code = match error {
                 TokenError::Malformed => Code::MalformedToken,
                 TokenError::UnknownKey => Code::UnknownKey,
@@ -239,7 +242,7 @@ impl Service {
         })
     }
 
-    fn authenticate_by_key(&self, head: &Head<'_>) -> Result<Sender, Refusal> {
+    fn authenticate_by_key(&mut self, head: &Head<'_>) -> Result<Sender, Refusal> {
         let in_query = || {
             let mut fields = form_urlencoded::parse(head.query.unwrap_or_default().as_bytes());
             fields.find(|(name, _)| name.eq_ignore_ascii_case("apikey")).map(|(_, key)| key)
@@ -249,6 +252,7 @@ impl Service {
             None => in_query(),
         };
         let app = key.and_then(|key| self.credentials.registry.app_by_key(&key)).ok_or(Code::BadApiKey)?;
+        self.judged = Some(app.id);
         if !app.enabled {
             return Err(Code::AppDisabled.into());
         }
@@ -298,16 +302,30 @@ impl Service {
                     |Exhausted { wait, .. }| OauthError::TooManyWrong { wait: wait.as_secs() + 1 },
                     |()| error,
                 );
-                let mut response = self.refuse_grant(error, echo, moment);
+                self.judged = oauth::named(&self.credentials, head);
+                let mut response = self.refuse_grant(error, echo, Asked::of(head), moment);
                 response.close = !self.can_skip(head);
                 Judgement::Answer(response)
             }
         }
     }
 
-    pub(super) fn refuse_grant(&mut self, error: OauthError, echo: &Echo, moment: Moment) -> Response {
+    pub(super) fn refuse_grant(
+        &mut self,
+        error: OauthError,
+        echo: &Echo,
+        asked: Asked<'_>,
+        moment: Moment,
+    ) -> Response {
         let fresh = || self.ids.next(crate::clock::ms(moment.wall)).into();
-        let mut response = error.response(&echo.request().cloned().unwrap_or_else(fresh));
+        let request = echo.request().cloned().unwrap_or_else(fresh);
+        // Neither an event nor one of the codes: only what is kept is counted.
+        if self.count_refused(None, 0, moment) {
+            let (status, code, detail) = error.parts();
+            let told = Told { code, status, detail, request: request.as_str() };
+            self.keep(&told, asked, echo, moment);
+        }
+        let mut response = error.response(&request);
         echo.add_origin_to(&mut response.fields);
         response
     }

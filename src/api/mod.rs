@@ -14,10 +14,12 @@ mod echo;
 mod examine;
 mod ingest;
 mod judge;
+mod keep;
 mod oauth;
 mod probes;
 mod response;
 mod route;
+mod sample;
 mod second_looks;
 mod service;
 

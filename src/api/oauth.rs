@@ -50,8 +50,9 @@ impl OauthError {
         }
     }
 
-    pub(super) fn response(self, request: &RequestId) -> Response {
-        let (status, error, description) = match self {
+    /// Status, name and description.
+    pub(super) fn parts(self) -> (u16, &'static str, &'static str) {
+        match self {
             Self::InvalidClient => {
                 (401, "invalid_client", "Send the API key and the secret with HTTP Basic authentication.")
             }
@@ -76,7 +77,11 @@ impl OauthError {
             Self::TooManyWrong { .. } => {
                 (429, "invalid_client", "Too many wrong keys or secrets came from this address: wait.")
             }
-        };
+        }
+    }
+
+    pub(super) fn response(self, request: &RequestId) -> Response {
+        let (status, error, description) = self.parts();
         let body = format!(
             r#"{{"error":"{error}","error_description":"{description}","request_id":{}}}"#,
             quoted(request.as_str())
@@ -111,6 +116,15 @@ pub(super) fn client<'a>(
     let generation = app.and_then(|app| Some((app, app.generation_of(secret, wall)?)));
     let (app, generation) = generation.ok_or(OauthError::InvalidClient)?;
     if app.enabled { Ok((app, generation)) } else { Err(OauthError::UnauthorizedClient) }
+}
+
+/// Whose API key comes with a request for a token, whatever the secret: for what is said of a refusal.
+pub(super) fn named(credentials: &Credentials, head: &Head<'_>) -> Option<AppId> {
+    let (scheme, encoded) = head.authorization?.split_first_chunk::<6>()?;
+    let decoded =
+        STANDARD.decode(encoded.trim_ascii()).ok().filter(|_| scheme.eq_ignore_ascii_case(b"Basic "))?;
+    let key = decoded.split(|b| *b == b':').next().unwrap_or_default();
+    credentials.registry.app_by_key(std::str::from_utf8(key).ok()?).map(|app| app.id)
 }
 
 /// Whether a `Content-Type` is a form; without one, it is taken for a form.

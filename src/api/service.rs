@@ -1,6 +1,7 @@
 //! One reactor's view of the API, and what it gives back.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::code::Code;
 use super::echo::Echo;
 use super::examine::Examination;
 use super::judge::{Purpose, Ticket};
+use super::keep::{Asked, Told};
 use super::oauth::OauthError;
 use super::response::{Response, problem};
 use super::second_looks::SecondLooks;
@@ -151,10 +153,12 @@ pub struct Service {
     /// What each app may take, while room is scarce, and what it has taken since that was found out.
     shares: Option<Arc<Shares>>,
     taken: HashMap<AppId, u64>,
-    metrics: Arc<CoreMetrics>,
-    apps: AppTally,
+    pub(super) metrics: Arc<CoreMetrics>,
+    pub(super) apps: AppTally,
     /// Whose request is being judged, as far as that is known.
     pub(super) judged: Option<AppId>,
+    /// The address that it came from, as the socket or the balancer says.
+    pub(super) connection: Option<IpAddr>,
 }
 
 impl Service {
@@ -191,6 +195,7 @@ impl Service {
             apps: AppTally::new(metrics.clone()),
             metrics,
             judged: None,
+            connection: None,
         }
     }
 
@@ -240,81 +245,134 @@ impl Service {
     }
 
     /// The answer to bytes that break the rules; the connection ends.
-    pub fn violation(&mut self, violation: Violation, ticket: Option<Ticket>, moment: Moment) -> Response {
+    pub fn violation(
+        &mut self,
+        violation: Violation,
+        ticket: Option<Ticket>,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Response {
         let refusal = match violation {
             Violation::Malformed(detail) => Refusal::malformed(detail),
             Violation::TargetTooLong => Code::TargetTooLong.into(),
             Violation::HeadTooLarge => Code::HeadTooLarge.into(),
             Violation::BodyTooLarge => Code::TooLarge.into(),
         };
-        self.refuse_last(refusal, ticket, moment)
+        self.refuse_last(refusal, ticket, connection, moment)
     }
 
     /// The answer to a client that ended its stream inside of a request.
-    pub fn cut_short(&mut self, ticket: Option<Ticket>, moment: Moment) -> Response {
-        self.refuse_last(Refusal::malformed("The connection ended inside of the request."), ticket, moment)
+    pub fn cut_short(
+        &mut self,
+        ticket: Option<Ticket>,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Response {
+        let refusal = Refusal::malformed("The connection ended inside of the request.");
+        self.refuse_last(refusal, ticket, connection, moment)
     }
 
     /// The answer to a client that is too slow; the connection ends.
-    pub fn timed_out(&mut self, in_head: bool, ticket: Option<Ticket>, moment: Moment) -> Response {
+    pub fn timed_out(
+        &mut self,
+        in_head: bool,
+        ticket: Option<Ticket>,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Response {
         let code = if in_head { Code::HeadTimeout } else { Code::BodyTimeout };
-        self.refuse_last(code.into(), ticket, moment)
+        self.refuse_last(code.into(), ticket, connection, moment)
     }
 
     /// The answer to a request that was not complete when the node had to stop.
-    pub fn cut_off(&mut self, ticket: Ticket, moment: Moment) -> Response {
-        self.refuse_last(Code::Draining.into(), Some(ticket), moment)
+    pub fn cut_off(&mut self, ticket: Ticket, connection: Option<IpAddr>, moment: Moment) -> Response {
+        self.refuse_last(Code::Draining.into(), Some(ticket), connection, moment)
     }
 
     /// The answer to a request whose body there is no memory for.
-    pub fn no_memory(&mut self, ticket: Ticket, moment: Moment) -> Response {
+    pub fn no_memory(&mut self, ticket: Ticket, connection: Option<IpAddr>, moment: Moment) -> Response {
         let detail = "The node holds as much for its clients as it may.";
-        self.refuse_taken(Refusal { detail, ..Code::Overloaded.into() }, Some(ticket), moment)
+        let refusal = Refusal { detail, ..Code::Overloaded.into() };
+        self.refuse_taken(refusal, Some(ticket), connection, moment)
     }
 
     /// Refuses what came of a request, and ends the connection.
-    fn refuse_last(&mut self, refusal: Refusal, ticket: Option<Ticket>, moment: Moment) -> Response {
-        self.refuse_taken(Refusal { close: true, ..refusal }, ticket, moment)
+    fn refuse_last(
+        &mut self,
+        refusal: Refusal,
+        ticket: Option<Ticket>,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Response {
+        self.refuse_taken(Refusal { close: true, ..refusal }, ticket, connection, moment)
     }
 
     /// Refuses a request, of which `ticket` is known if its head was complete.
-    fn refuse_taken(&mut self, refusal: Refusal, ticket: Option<Ticket>, moment: Moment) -> Response {
+    fn refuse_taken(
+        &mut self,
+        refusal: Refusal,
+        ticket: Option<Ticket>,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Response {
         let purpose = ticket.as_ref().map(|ticket| ticket.purpose);
-        self.judged = ticket.as_ref().map(|ticket| ticket.app);
+        (self.judged, self.connection) = (ticket.as_ref().map(|ticket| ticket.app), connection);
+        let asked = ticket.as_ref().map(Asked::by).unwrap_or_default();
         let echo = ticket.map(|ticket| ticket.echo).unwrap_or_default();
         if let Some(Purpose::Grant { .. }) = purpose {
-            let mut response = self.refuse_grant(OauthError::of(refusal.code), &echo, moment);
+            let mut response = self.refuse_grant(OauthError::of(refusal.code), &echo, asked, moment);
             response.close = refusal.close;
             return response;
         }
-        self.refuse(refusal, &echo, moment)
+        self.refuse(refusal, &echo, asked, moment)
     }
 
     /// The answer to a connection beyond the cap: that of the node, or of each address.
-    pub fn too_many_connections(&mut self, of_address: bool, moment: Moment) -> Response {
+    pub fn too_many_connections(
+        &mut self,
+        of_address: bool,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Response {
         let detail = if of_address {
             "This address has as many connections as one may have."
         } else {
             "The node has as many connections as it takes."
         };
-        self.judged = None;
-        self.refuse(Refusal { close: true, detail, ..Code::Overloaded.into() }, &Echo::default(), moment)
+        (self.judged, self.connection) = (None, connection);
+        let refusal = Refusal { close: true, detail, ..Code::Overloaded.into() };
+        self.refuse(refusal, &Echo::default(), Asked::default(), moment)
     }
 
     /// The answer to a request whose events could not be taken over after all.
-    pub fn not_taken_over(&mut self, accepted: &Accepted, code: Code, moment: Moment) -> Response {
-        self.judged = Some(accepted.app);
-        self.answer(code.into(), accepted.events.into(), &accepted.echo, moment, "")
+    pub fn not_taken_over(
+        &mut self,
+        accepted: &Accepted,
+        code: Code,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Response {
+        (self.judged, self.connection) = (Some(accepted.app), connection);
+        let asked = Some(Asked::accepted(accepted));
+        self.answer(code.into(), accepted.events.into(), &accepted.echo, asked, moment, "")
     }
 
     /// The same, where nobody waits for an answer any more.
-    pub fn count_not_taken_over(&mut self, app: AppId, code: Code, events: u32) {
+    pub fn count_not_taken_over(&mut self, app: AppId, code: Code, events: u32, moment: Moment) {
         self.judged = Some(app);
-        self.count_rejected(code, events.into());
+        self.apps.reject(self.refused(Some(code), events.into()), moment.wall);
     }
 
     /// The answer to a request whose events were accepted, but have only `reached` a lower level.
-    pub fn ack_timeout(&mut self, accepted: &Accepted, reached: AckLevel, moment: Moment) -> Response {
+    pub fn ack_timeout(
+        &mut self,
+        accepted: &Accepted,
+        reached: AckLevel,
+        connection: Option<IpAddr>,
+        moment: Moment,
+    ) -> Response {
+        (self.judged, self.connection) = (Some(accepted.app), connection);
+        let asked = Some(Asked::accepted(accepted));
         // The members of the 202 that was not given.
         let members = match &accepted.body {
             AcceptedBody::One(id) => format!(r#","id":"{id}""#),
@@ -323,30 +381,40 @@ impl Service {
         };
         let extensions = format!(r#","level":"{reached}"{members}"#);
         // Not a rejection: the events stay accepted.
-        self.answer(Code::AckTimeout.into(), 0, &accepted.echo, moment, &extensions)
+        self.answer(Code::AckTimeout.into(), 0, &accepted.echo, asked, moment, &extensions)
             .with("Forebay-Ack", reached.as_str())
     }
 
     /// Refuses a request whose events are not known: it counts as one.
-    pub(super) fn refuse(&mut self, refusal: Refusal, echo: &Echo, moment: Moment) -> Response {
-        self.answer(refusal, 1, echo, moment, "")
+    pub(super) fn refuse(
+        &mut self,
+        refusal: Refusal,
+        echo: &Echo,
+        asked: Asked<'_>,
+        moment: Moment,
+    ) -> Response {
+        self.answer(refusal, 1, echo, Some(asked), moment, "")
     }
 
-    /// Makes the answer to a refusal and counts `events` rejected for it.
+    /// Makes the answer to a refusal and counts `events` rejected for it. It may be kept, unless what it says is counted and kept already: then
+    /// nothing is `asked`.
     pub(super) fn answer(
         &mut self,
         refusal: Refusal,
         events: u64,
         echo: &Echo,
+        asked: Option<Asked<'_>>,
         moment: Moment,
         extensions: &str,
     ) -> Response {
         let Refusal { code, detail, field, exhausted, wait, close } = refusal;
-        if events > 0 {
-            self.count_rejected(code, events);
-        }
+        let kept = asked.filter(|_| self.count_refused(Some(code), events, moment));
         let fresh = self.ids.next(crate::clock::ms(moment.wall));
         let request = echo.request().cloned().unwrap_or_else(|| fresh.into());
+        if let Some(asked) = kept {
+            let told = Told { code: code.as_str(), status: code.status(), detail, request: request.as_str() };
+            self.keep(&told, asked, echo, moment);
+        }
         let mut response = problem(code, detail, &request, extensions);
         echo.add_origin_to(&mut response.fields);
         response.close = close;
@@ -373,19 +441,11 @@ impl Service {
         }
     }
 
-    /// Counts events that were taken over.
-    pub fn count_accepted(&mut self, app: AppId, events: u32) {
-        self.metrics.accepted.add(events.into());
-        self.apps.of(app.0).accepted.add(events.into());
+    /// Counts events that were taken over, with the bytes of their records.
+    pub fn count_accepted(&mut self, app: AppId, events: u32, bytes: u32, moment: Moment) {
+        self.apps.accept(app.0, events.into(), bytes.into(), moment.wall);
         if self.shares.is_some() {
             *self.taken.entry(app).or_default() += u64::from(events);
-        }
-    }
-
-    pub(super) fn count_rejected(&mut self, code: Code, events: u64) {
-        self.metrics.count_rejected(code.index(), events);
-        if let Some(AppId(app)) = self.judged {
-            self.apps.of(app).rejected.add(events);
         }
     }
 }

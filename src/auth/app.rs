@@ -96,12 +96,13 @@ fn random_text<const BYTES: usize>() -> String {
 }
 
 /// SHA-256 of a secret.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretHash([u8; digest::SHA256_OUTPUT_LEN]);
 
 impl SecretHash {
-    fn of(secret: &[u8]) -> Self {
+    /// The hash of a secret.
+    pub fn of(secret: &[u8]) -> Self {
         let hashed = digest::digest(&digest::SHA256, secret);
         Self(hashed.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
@@ -215,7 +216,7 @@ impl App {
     }
 
     /// Its rate, and what may come at once, in events; none: unlimited. A key that is public needs a bound.
-    pub(super) fn rate(&self) -> Option<(u32, u32)> {
+    pub fn rate(&self) -> Option<(u32, u32)> {
         let public = self.allow_api_key.then_some(PUBLIC_KEY_EVENTS_PER_SECOND);
         let rate = self.events_per_second.or(public)?.clamp(1, EVENTS_PER_SECOND_MAX);
         Some((rate, self.burst.unwrap_or(rate).max(1)))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::app::{App, is_same};
+use super::app::{App, AppId, is_same};
 use super::credentials::Credentials;
 use super::token::{Claims, TokenError, judge, read};
 
@@ -52,6 +52,13 @@ impl TokenCache {
         }
     }
 
+    /// Whose token it is, if it was found good before by form, key and signature, whatever became of it since: for what is said of a refusal.
+    pub fn app_of(&self, credentials: &Credentials, token: &[u8]) -> Option<AppId> {
+        let known = self.0[place(*token.last_chunk::<8>()?)].as_ref();
+        let claims = &known.filter(|known| is_same(&known.token, token))?.claims;
+        credentials.registry.app(claims.sub).map(|app| app.id)
+    }
+
     /// Forgets all tokens.
     pub fn clear(&mut self) {
         self.0.fill(None);
@@ -94,6 +101,9 @@ mod tests {
         known.enabled = true;
         known.regenerate(Duration::ZERO, NOW);
         assert_eq!(check(&credentials, NOW), Err(TokenError::Revoked));
+        assert_eq!(cache.app_of(&credentials, &token), Some(app.id), "it is still known whose it is");
+        credentials.registry = Registry::default();
+        assert_eq!(cache.app_of(&credentials, &token), None, "nobody's");
     }
 
     #[test]
@@ -112,8 +122,10 @@ mod tests {
                 Err(TokenError::BadSignature)
             );
         }
+        assert_eq!(cache.app_of(&credentials, &forged), None);
         assert!(cache.verify(&credentials, &token, NOW).is_ok());
         assert!(cache.verify(&credentials, b"short", NOW).is_err());
+        assert_eq!(cache.app_of(&credentials, b"short"), None);
     }
 
     #[test]

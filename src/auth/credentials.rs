@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::file::{AppsFile, FileError, load_signing_keys};
+use super::app::App;
+use super::file::{AppsFile, FileError, KeysFile, load_signing_keys};
+use super::key_set::KeySet;
 use super::keys::KeyRing;
-use super::registry::Registry;
+use super::registry::{PutError, Registry};
 
 /// Everything that judging a request needs; never changed, only replaced.
 #[derive(Clone, Debug)]
@@ -73,12 +75,14 @@ pub struct CredentialsFiles {
     apps: PathBuf,
     keys: PathBuf,
     seen: [Option<Stamp>; 2],
+    /// Reading failed at the last look, where the content may be fine.
+    is_unread: bool,
 }
 
 impl CredentialsFiles {
     /// Names the files; nothing is read yet.
     pub fn new(apps: &Path, keys: &Path) -> Self {
-        Self { apps: apps.to_owned(), keys: keys.to_owned(), seen: [None; 2] }
+        Self { apps: apps.to_owned(), keys: keys.to_owned(), seen: [None; 2], is_unread: false }
     }
 
     /// Reads both files.
@@ -92,10 +96,7 @@ impl CredentialsFiles {
             })
         };
         let loaded = read();
-        if let Err(FileError::Io { .. }) = loaded {
-            // The content may be fine: the next look tries again.
-            self.seen = [None; 2];
-        }
+        self.is_unread = matches!(loaded, Err(FileError::Io { .. }));
         loaded
     }
 
@@ -103,7 +104,18 @@ impl CredentialsFiles {
     pub fn load_changed(&mut self) -> Option<Result<Credentials, CredentialsError>> {
         // A file that is gone is no news: edits rename, so it is a mistake that leaves the snapshot as it is.
         let stamps = self.stamps();
-        (stamps.iter().all(Option::is_some) && stamps != self.seen).then(|| self.load())
+        let is_gone = stamps.iter().zip(&self.seen).any(|(now, seen)| now.is_none() && seen.is_some());
+        (!is_gone && (stamps != self.seen || self.is_unread)).then(|| self.load())
+    }
+
+    /// Puts a new version of an app into its file; the registry as it is then.
+    pub fn put_app(&self, app: App) -> Result<Registry, PutError> {
+        AppsFile::new(&self.apps).put(app)
+    }
+
+    /// Puts a new revision of the keys into their file.
+    pub fn put_keys(&self, keys: KeySet) -> Result<KeyRing, PutError> {
+        KeysFile::new(&self.keys).put(keys)
     }
 
     fn stamps(&self) -> [Option<Stamp>; 2] {
@@ -151,6 +163,20 @@ mod tests {
         std::fs::create_dir(&apps).expect("ours");
         assert!(files.load_changed().expect("changed").is_err());
         assert!(files.load_changed().expect("tried again").is_err());
+    }
+
+    #[test]
+    fn changed_keys_are_seen_before_there_is_an_app() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (apps, keys) = (folder.path().join("apps.json"), folder.path().join("keys.json"));
+        create_signing_keys(&keys).expect("made");
+        let mut files = CredentialsFiles::new(&apps, &keys);
+        let mut next = files.load().expect("readable").keys.set().next();
+        next.add(std::time::Duration::from_secs(9)).expect("room");
+        KeysFile::new(&keys).put(next).expect("the next revision");
+        let changed = files.load_changed().expect("changed").expect("readable");
+        assert_eq!(changed.keys.keys().len(), 2);
+        assert!(files.load_changed().is_none());
     }
 
     #[test]

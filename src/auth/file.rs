@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+use super::app::App;
+use super::key_set::KeySet;
 use super::keys::{KeyRing, KeyRingError};
-use super::registry::{Registry, RegistryError};
+use super::registry::{PutError, Registry, RegistryError};
 
 /// Only the owner may read or write.
 const MODE_PRIVATE: u32 = 0o600;
@@ -81,16 +83,52 @@ impl AppsFile {
         &self,
         change: impl FnOnce(&mut Registry) -> Result<T, E>,
     ) -> Result<T, E> {
-        create_parent(&self.path)?;
-        // A file of its own, because the apps file is replaced by each edit. The lock ends with the descriptor.
-        let lock_path = with_suffix(&self.path, ".lock");
-        let lock = private().create(true).open(&lock_path).map_err(io_error(&lock_path))?;
-        give_to_owner_of(&self.path, &lock)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| io_error(&lock_path)(errno.into()))?;
+        let _lock = lock(&self.path)?;
         let mut registry = self.load()?;
         let changed = change(&mut registry)?;
         replace_private(&self.path, &registry.to_json())?;
         Ok(changed)
+    }
+
+    /// Compare-and-set under the same lock, see [`Registry::put`]; the registry as it is then.
+    pub fn put(&self, app: App) -> Result<Registry, PutError> {
+        self.edit(|registry| {
+            registry.put(app)?;
+            Ok(registry.clone())
+        })
+    }
+}
+
+/// The signing keys on disk.
+#[derive(Clone, Debug)]
+pub struct KeysFile {
+    path: PathBuf,
+}
+
+impl KeysFile {
+    /// Names the file; nothing is touched yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Reads it.
+    pub fn load(&self) -> Result<KeyRing, FileError> {
+        load_signing_keys(&self.path)
+    }
+
+    /// Compare-and-set under a lock: takes `keys` if the file has the revision before.
+    pub fn put(&self, keys: KeySet) -> Result<KeyRing, PutError> {
+        let _lock = lock(&self.path)?;
+        let known = self.load()?.set().revision;
+        if known.checked_add(1) != Some(keys.revision) {
+            return Err(PutError::Conflict(Some(known)));
+        }
+        let text = keys.to_json();
+        // Before it is written: no node would take a file that cannot be used.
+        let unsound = |error| FileError::KeyRing { path: self.path.clone(), error };
+        let ring = KeyRing::new(keys).map_err(unsound)?;
+        replace_private(&self.path, &text)?;
+        Ok(ring)
     }
 }
 
@@ -131,6 +169,16 @@ pub fn create_private(path: &Path, text: &[u8]) -> Result<bool, FileError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(io_error(path)(error)),
     }
+}
+
+/// Waits for the right to change what is at `path`; it ends with the descriptor. A file of its own, because an edit replaces the other.
+fn lock(path: &Path) -> Result<File, FileError> {
+    create_parent(path)?;
+    let lock_path = with_suffix(path, ".lock");
+    let lock = private().create(true).open(&lock_path).map_err(io_error(&lock_path))?;
+    give_to_owner_of(path, &lock)?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(|errno| io_error(&lock_path)(errno.into()))?;
+    Ok(lock)
 }
 
 /// Replaces a file as a whole, or makes it: only its owner may read it, and a power cut leaves the one of before or this one.
@@ -286,6 +334,23 @@ mod tests {
         assert!(matches!(load_signing_keys(&path), Err(FileError::Exposed { mode: 0o644, .. })));
         let names: Vec<_> = fs::read_dir(folder.path()).expect("ours").collect();
         assert_eq!(names.len(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn of_two_changes_of_the_keys_at_one_revision_the_second_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = KeysFile::new(&folder.path().join("keys.json"));
+        create_signing_keys(&file.path).expect("made");
+        let (mut one, mut other) =
+            (file.load().expect("readable").set().next(), file.load().expect("readable").set().next());
+        let now = std::time::Duration::from_secs(1_790_000_000);
+        let kid = one.add(now).expect("room");
+        other.add(now).expect("room");
+        file.put(one).expect("the next revision");
+        assert!(matches!(file.put(other), Err(PutError::Conflict(Some(1)))));
+        let ring = file.load().expect("readable");
+        assert_eq!((ring.keys().len(), ring.keys()[1].kid(), ring.set().revision), (2, kid.as_str(), 1));
+        assert_eq!(fs::metadata(&file.path).expect("there").permissions().mode() & 0o777, MODE_PRIVATE);
     }
 
     #[test]

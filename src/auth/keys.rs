@@ -1,28 +1,18 @@
 //! The fleet's signing keys.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
-use serde::{Deserialize, Serialize};
 
-/// Version of the signing key file.
-const VERSION: u32 = 1;
+use super::key_set::{KEY_SET_VERSION, KeySet, KeyUse};
+
 /// RFC 7518 section 3.2: an HS256 key has at least the 256 bits of the hash.
-const KEY_BYTES_MIN: usize = 32;
+pub(super) const KEY_BYTES_MIN: usize = 32;
 const KEY_BYTES_MAX: usize = 128;
 const KID_CHARACTERS_MAX: usize = 64;
-
-/// What a key may do. A rotation moves a key from `verify-only` (until all nodes have it) to `signing`, back to `verify-only` for a
-/// token's lifetime, and out of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum KeyUse {
-    Signing,
-    VerifyOnly,
-}
 
 /// Why a text holds no keys.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +26,7 @@ pub enum KeyRingError {
         column: usize,
     },
     /// Written by a newer version.
-    #[error("it has format version {0}, this Forebay knows {VERSION}: upgrade, or restore the file")]
+    #[error("it has format version {0}, this Forebay knows {KEY_SET_VERSION}: upgrade, or restore the file")]
     Version(u32),
     /// A key cannot be used.
     #[error("the key `{kid}` {problem}")]
@@ -49,23 +39,6 @@ pub enum KeyRingError {
     /// None or several keys sign.
     #[error("{0} keys have the use `signing`: exactly one must, the others are `verify-only`")]
     Signers(usize),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoredKey {
-    kid: String,
-    #[serde(rename = "use")]
-    key_use: KeyUse,
-    /// base64url.
-    key: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    version: u32,
-    keys: Vec<StoredKey>,
 }
 
 /// One key, ready for use.
@@ -116,45 +89,43 @@ pub(super) fn header(kid: &str) -> String {
 pub struct KeyRing {
     keys: Vec<SigningKey>,
     signer: usize,
+    set: Arc<KeySet>,
 }
 
 impl KeyRing {
     /// Reads the file's text.
     pub fn parse(text: &[u8]) -> Result<Self, KeyRingError> {
-        let stored: Stored = serde_json::from_slice(text)
-            .map_err(|error| KeyRingError::Malformed { line: error.line(), column: error.column() })?;
-        if stored.version != VERSION {
-            return Err(KeyRingError::Version(stored.version));
-        }
+        Self::new(KeySet::parse(text)?)
+    }
+
+    /// Makes a set of keys ready for use.
+    pub fn new(set: KeySet) -> Result<Self, KeyRingError> {
         let mut keys: Vec<SigningKey> = Vec::new();
-        for StoredKey { kid, key, .. } in &stored.keys {
-            let problem = |problem| KeyRingError::Key { kid: kid.clone(), problem };
+        for key in set.keys() {
+            let kid = key.kid();
+            let problem = |problem| KeyRingError::Key { kid: kid.to_owned(), problem };
             if !is_kid(kid) {
                 return Err(problem("has no proper name: 1 to 64 letters, digits, `-` and `_`"));
             }
-            if keys.iter().any(|known| known.kid == *kid) {
+            if keys.iter().any(|known| known.kid == kid) {
                 return Err(problem("is there twice: rename or remove one"));
             }
-            let bytes =
-                URL_SAFE_NO_PAD.decode(key).map_err(|_| problem("is not base64url without padding"))?;
+            let bytes = key.bytes().ok_or_else(|| problem("is not base64url without padding"))?;
             if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&bytes.len()) {
                 return Err(problem("has not between 32 and 128 bytes"));
             }
             keys.push(SigningKey::new(kid, &bytes));
         }
-        let mut signers = (0..keys.len()).filter(|index| stored.keys[*index].key_use == KeyUse::Signing);
+        let mut signers = (0..keys.len()).filter(|index| set.keys()[*index].key_use == KeyUse::Signing);
         match (signers.next(), signers.count()) {
-            (Some(signer), 0) => Ok(Self { keys, signer }),
+            (Some(signer), 0) => Ok(Self { keys, signer, set: Arc::new(set) }),
             (first, more) => Err(KeyRingError::Signers(usize::from(first.is_some()) + more)),
         }
     }
 
     /// The text of a file with one new key.
     pub fn generate() -> Vec<u8> {
-        let mut bytes = [0u8; KEY_BYTES_MIN + 8];
-        SystemRandom::new().fill(&mut bytes).expect("the system's random numbers never run out");
-        let (key, kid) = bytes.split_at(KEY_BYTES_MIN);
-        Self::single(&URL_SAFE_NO_PAD.encode(kid), key)
+        KeySet::generate().to_json()
     }
 
     /// The text of a file with one key, which signs; equal for equal keys.
@@ -163,12 +134,12 @@ impl KeyRing {
             is_kid(kid) && (KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&key.len()),
             "a key that can be read"
         );
-        let key =
-            StoredKey { kid: kid.to_owned(), key_use: KeyUse::Signing, key: URL_SAFE_NO_PAD.encode(key) };
-        let mut text = serde_json::to_vec_pretty(&Stored { version: VERSION, keys: vec![key] })
-            .expect("strings always serialise");
-        text.push(b'\n');
-        text
+        KeySet::single(kid, key).to_json()
+    }
+
+    /// The set that it was made of.
+    pub fn set(&self) -> &KeySet {
+        &self.set
     }
 
     /// The key that signs new tokens.

@@ -25,6 +25,20 @@ pub enum RegistryError {
     Duplicate(String, String, &'static str),
 }
 
+/// Why a new version of something was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// It does not follow on the version that is known: another change was faster.
+    #[error("another change was faster: look again, and change what is there now{}", .0.map(|found| format!(" (version {found})")).unwrap_or_default())]
+    Conflict(Option<u64>),
+    /// The registry cannot hold it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// It cannot be written.
+    #[error(transparent)]
+    File(#[from] super::file::FileError),
+}
+
 #[derive(Deserialize)]
 struct Stored {
     version: u32,
@@ -88,8 +102,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds an app, or replaces the one with its id.
-    pub fn put(&mut self, app: App) -> Result<(), RegistryError> {
+    /// Adds an app, or replaces the one with its id, whatever the versions.
+    pub fn replace(&mut self, app: App) -> Result<(), RegistryError> {
         let Some(index) = self.by_id.get(&app.id).copied() else { return self.insert(app) };
         if let Some(other) = self.by_key.get(&app.api_key.0).filter(|other| **other != index) {
             let name = self.apps[*other].name.clone();
@@ -116,6 +130,20 @@ impl Registry {
         let app = self.by_id.get(&id).map(|index| &mut self.apps[*index])?;
         app.version += 1;
         Some(app)
+    }
+
+    /// Compare-and-set: takes `app` if what is known of it has the version before, or, if nothing is, as its first version. An app keeps
+    /// its key for good.
+    pub fn put(&mut self, app: App) -> Result<(), PutError> {
+        let Some(index) = self.by_id.get(&app.id).copied() else {
+            return if app.version == 1 { Ok(self.insert(app)?) } else { Err(PutError::Conflict(None)) };
+        };
+        let known = &self.apps[index];
+        if known.version.checked_add(1) != Some(app.version) || known.api_key != app.api_key {
+            return Err(PutError::Conflict(Some(known.version)));
+        }
+        self.apps[index] = app;
+        Ok(())
     }
 
     /// The bound on the events of an app; none: it may send as many as it likes.
@@ -162,19 +190,40 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_is_put_takes_the_place_of_its_id_and_no_others_key() {
+    fn an_app_that_is_replaced_keeps_its_place_and_takes_no_others_key() {
         let mut registry = Registry::default();
         let (one, two) = (App::create("one").0, App::create("two").0);
-        registry.put(one.clone()).expect("new");
-        registry.put(two.clone()).expect("new");
+        registry.replace(one.clone()).expect("new");
+        registry.replace(two.clone()).expect("new");
         let changed = App { api_key: super::super::ApiKey::generate(), name: "new".into(), ..one.clone() };
-        registry.put(changed.clone()).expect("replaced");
+        registry.replace(changed.clone()).expect("replaced");
         assert_eq!(registry.apps(), [changed.clone(), two.clone()]);
         assert_eq!(registry.app_by_key(&one.api_key.0), None);
         assert_eq!(registry.app_by_key(&changed.api_key.0), Some(&changed));
         let thief = App { api_key: two.api_key.clone(), ..changed.clone() };
-        assert!(matches!(registry.put(thief), Err(RegistryError::Duplicate(..))));
+        assert!(matches!(registry.replace(thief), Err(RegistryError::Duplicate(..))));
         assert_eq!(registry.apps(), [changed, two], "nothing has changed");
+    }
+
+    #[test]
+    fn of_two_changes_of_one_version_the_second_is_refused() {
+        let mut registry = Registry::default();
+        let (app, _) = App::create("one");
+        registry.put(app.clone()).expect("its first version");
+        assert!(matches!(registry.put(app.clone()), Err(PutError::Conflict(Some(1)))));
+        let one = App { version: 2, enabled: false, ..app.clone() };
+        let other = App { version: 2, name: "other".into(), ..app.clone() };
+        registry.put(one.clone()).expect("the next version");
+        assert!(matches!(registry.put(other), Err(PutError::Conflict(Some(2)))));
+        assert_eq!(registry.app(app.id), Some(&one));
+        let rekeyed = App { version: 3, api_key: App::create("x").0.api_key, ..app.clone() };
+        assert!(matches!(registry.put(rekeyed), Err(PutError::Conflict(Some(2)))));
+        let gone = App { version: 2, ..App::create("gone").0 };
+        assert!(matches!(registry.put(gone), Err(PutError::Conflict(None))));
+        // Apps of before versions were counted have none.
+        let old = App { version: 0, ..App::create("old").0 };
+        registry.insert(old.clone()).expect("new");
+        registry.put(App { version: 1, ..old }).expect("the next version");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use forebay::admin::LogLevel;
 use forebay::config::ServeOptions;
+use forebay::crash::{Flags, Reporter};
 use forebay::node::{self, NodeError, Stopped};
 use forebay::supervisor::Supervisor;
 use tracing::error;
@@ -10,16 +12,13 @@ use tracing::error;
 use super::fail;
 
 /// Runs a node until it is told to stop.
-pub(crate) fn serve(options: &ServeOptions) -> ExitCode {
-    // A thread that panics takes the process with it: a supervisor restarts it, and half a node would only look alive.
-    let tell = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        tell(panic);
-        std::process::abort();
-    }));
+pub(crate) fn serve(options: &ServeOptions, log_level: LogLevel, flags: Flags) -> ExitCode {
+    let reporter = Reporter::new(&options.data_dir, flags);
+    reporter.clone().install();
     // First of all: nothing has opened a descriptor yet.
     let supervisor = Supervisor::of(std::env::var_os, std::process::id());
-    match supervisor.map_err(NodeError::from).and_then(|supervisor| node::run(options, supervisor)) {
+    let run = |supervisor| node::run(options, supervisor, log_level, &reporter);
+    match supervisor.map_err(NodeError::from).and_then(run) {
         Ok(Stopped { at_risk: 0, failed: false }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,7 +1,5 @@
 //! `forebay token`: a token on standard output.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,9 +12,7 @@ use forebay::clock;
 use forebay::config::{EXIT_CONFIG, parse_duration};
 
 use super::fail;
-
-/// How long a node may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+use super::remote::{Remote, RemoteError};
 
 /// Arguments of `forebay token`.
 #[derive(Args)]
@@ -33,7 +29,7 @@ pub(crate) struct TokenArgs {
     /// Lifetime of a minted token.
     #[arg(long, env = "FOREBAY_TOKEN_LIFETIME", value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
     token_lifetime: Duration,
-    /// The node to ask.
+    /// The node to ask, `https://HOST:PORT`, or `http://HOST:PORT` on a trusted network.
     #[arg(long, env = "FOREBAY_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     url: String,
     /// The app's secret, to ask a node with.
@@ -53,14 +49,8 @@ enum TokenCommandError {
     UnknownApp { path: PathBuf, id: AppId },
     #[error("to ask a node, give --secret; to mint a token, give --signing-key-file")]
     NoSecret,
-    #[error(
-        "--url {0}: write http://HOST:PORT (a token is asked for in plain HTTP on a trusted network only)"
-    )]
-    Url(String),
-    #[error("{url}: {error}")]
-    Io { url: String, error: std::io::Error },
-    #[error("{url} refused: {answer}")]
-    Refused { url: String, answer: String },
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 /// Runs the command.
@@ -87,37 +77,9 @@ pub(crate) fn token(args: &TokenArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// One request, one answer, one connection.
 fn ask(args: &TokenArgs, app: &App) -> Result<serde_json::Value, TokenCommandError> {
     let secret = args.secret.as_ref().ok_or(TokenCommandError::NoSecret)?;
-    let url = || args.url.clone();
-    let host = args.url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-    let host = host.filter(|host| !host.contains('/')).ok_or_else(|| TokenCommandError::Url(url()))?;
-    let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
     let basic = STANDARD.encode(format!("{}:{secret}", app.api_key));
-    let form = "grant_type=client_credentials";
-    let exchange = || {
-        let mut stream = TcpStream::connect(&address)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        write!(
-            stream,
-            "POST /oauth/token HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {basic}\r\nConnection: close\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-            form.len()
-        )?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = exchange().map_err(|error| TokenCommandError::Io { url: url(), error })?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let refused = || TokenCommandError::Refused {
-        url: url(),
-        answer: format!("{} {body}", head.lines().next().unwrap_or("")),
-    };
-    if !head.starts_with("HTTP/1.1 200 ") {
-        return Err(refused());
-    }
-    serde_json::from_str(body).map_err(|_| refused())
+    let node = Remote::new(&args.url, Some(format!("Basic {basic}")))?;
+    Ok(node.submit("/oauth/token", "grant_type=client_credentials")?)
 }

@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use lapin::uri::AMQPUri;
 
 use super::units::{parse_duration, parse_size};
-use super::{AckLevel, CpuList, FleetOptions, parse_cpus, parse_network};
+use super::{
+    AckLevel, AdminOptions, CpuList, CrashOptions, FleetOptions, StatsdOptions, parse_cpus, parse_network,
+};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -205,9 +207,12 @@ pub struct ServeOptions {
         value_delimiter = ','
     )]
     pub listen: Vec<SocketAddr>,
-    /// Operators' listener: health and metrics.
+    /// Operators' listener: health, metrics, and the API to change things. A public address needs a token and TLS.
     #[arg(long, env = "FOREBAY_ADMIN_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     pub admin_listen: SocketAddr,
+    /// Who may use it.
+    #[command(flatten)]
+    pub admin: AdminOptions,
     /// Reactor threads. [default: one a CPU allowed to the process]
     #[arg(long, env = "FOREBAY_REACTORS", value_name = "N")]
     pub reactors: Option<u16>,
@@ -251,6 +256,12 @@ pub struct ServeOptions {
     /// The fleet.
     #[command(flatten)]
     pub fleet: FleetOptions,
+    /// Crash reports.
+    #[command(flatten)]
+    pub crash: CrashOptions,
+    /// Who gets the metrics.
+    #[command(flatten)]
+    pub statsd: StatsdOptions,
 }
 
 /// A flag whose value cannot work. The process ends with [`super::EXIT_CONFIG`].
@@ -303,6 +314,7 @@ impl ServeOptions {
         }
         self.broker.urls()?;
         self.fleet.check(&self.broker)?;
+        self.admin.check(self.admin_listen)?;
         for (name, value) in [
             ("exchange", &self.broker.exchange),
             ("queue", &self.broker.queue),
@@ -415,6 +427,9 @@ mod tests {
             ("--amqp-heartbeat", "100ms"),
             ("--queue", &"q".repeat(256)),
             ("--control-stream", ""),
+            ("--admin-listen", "0.0.0.0:9090"),
+            ("--admin-host", "https://forebay.example"),
+            ("--key-rotation-wait", "1441m"),
         ] {
             let checked = parse(&[name, value]).check();
             if (name, value) == ("--token-lifetime", "25m") {

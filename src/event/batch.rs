@@ -133,6 +133,12 @@ impl TurnBatch {
         &self.records[placed.payload_start..placed.end]
     }
 
+    /// The copy of the last event's payload of `bytes`, if one was appended since `mark`.
+    pub fn payload_since(&self, mark: Mark, bytes: usize) -> Option<&[u8]> {
+        let is_new = self.records.len() > mark.bytes;
+        is_new.then(|| &self.records[self.records.len() - bytes..])
+    }
+
     /// Marks an event as lenient after the fact.
     pub fn mark_lenient(&mut self, placed: Placed) {
         mark_lenient(&mut self.records[placed.start..placed.end]);

@@ -9,6 +9,7 @@ mod id;
 mod json;
 mod record;
 mod split;
+mod stop;
 
 pub use batch::{Mark, Placed, TurnBatch};
 pub use id::{EventIds, item_id};
@@ -18,3 +19,4 @@ pub use record::{
     Traceparent,
 };
 pub use split::{BATCH_ITEMS_MAX, NotABatch, split_array, split_lines};
+pub use stop::stopped_at;

@@ -97,7 +97,7 @@ impl Bases {
                     continue;
                 }
                 (Settled::Take { lost }, _) => {
-                    if file.put(app.clone()).is_err() {
+                    if file.replace(app.clone()).is_err() {
                         // An app that only the file has holds its API key: the fleet will not take that one, and its operator is told of it.
                         continue;
                     }

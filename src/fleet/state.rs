@@ -112,7 +112,7 @@ fn apply(roster: &mut Roster, change: Change) -> Verdict {
                 Verdict::Known
             } else if base > version {
                 Verdict::Gap
-            } else if base < version || Some(app.version) <= base || roster.registry.put(app).is_err() {
+            } else if base < version || Some(app.version) <= base || roster.registry.replace(app).is_err() {
                 Verdict::Conflict
             } else {
                 Verdict::Applied
@@ -141,7 +141,7 @@ fn merge(roster: &mut Roster, other: &Roster) -> Verdict {
             None => true,
         };
         // One whose API key is another app's is left out.
-        has_changed |= is_greater && roster.registry.put(app.clone()).is_ok();
+        has_changed |= is_greater && roster.registry.replace(app.clone()).is_ok();
     }
     let rank = |keys: &Keys| (keys.revision, keys.text.clone());
     if rank(&other.keys) > rank(&roster.keys) {

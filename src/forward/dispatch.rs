@@ -159,6 +159,11 @@ impl Dispatch {
         self.tracker.take_overdue(now)
     }
 
+    /// Whether the broker has refused everything for so long that a new connection is worth a try.
+    pub fn take_refusal(&mut self, now: Duration) -> bool {
+        self.tracker.take_refusal(now)
+    }
+
     /// The broker was not to be heard: waiting starts anew.
     pub fn restart_timeouts(&mut self, now: Duration) {
         self.tracker.restart_timeouts(now);

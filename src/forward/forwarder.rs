@@ -256,10 +256,13 @@ impl Forwarder {
             next = answers.next().now_or_never().flatten();
         }
         if let Some(highest) = highest {
+            for sent_at in self.dispatch.tracker().believable(highest) {
+                self.metrics.confirm_seconds.record(clock::us(now.saturating_sub(sent_at)), 1);
+            }
             self.dispatch.handle_answered(highest);
             self.read_back.retain(|log| self.dispatch.has(log));
         }
-        None
+        self.dispatch.take_refusal(now).then(|| End::Lost("it refuses every message".to_owned()))
     }
 
     /// Sets a message's one event aside; until that has worked, nothing else is done.

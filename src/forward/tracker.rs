@@ -21,6 +21,9 @@ const STRIKES_MAX: u8 = 2;
 /// Pauses after a nack or return.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long a broker may refuse every message before it is tried over a new connection. A full queue refuses rightly for hours; but a
+/// quorum queue of `RabbitMQ` 3.10 goes on refusing a channel whose messages it once refused, even when its limit was lifted by a policy.
+const REFUSAL_MAX: Duration = Duration::from_secs(10);
 
 /// The number of a sending, or of a fence; grows with each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,12 +57,15 @@ pub struct Settled {
 struct InFlight {
     message: Message,
     sent_at: Duration,
+    /// Since when its confirm is waited for, as far as a timeout is concerned.
+    waiting_since: Duration,
 }
 
 /// Acknowledged, and believed once an answer to `fence` or a later ticket was seen.
 #[derive(Debug)]
 struct Acked {
     message: Message,
+    sent_at: Duration,
     fence: Ticket,
 }
 
@@ -109,6 +115,8 @@ pub struct Tracker {
     next: Ticket,
     pause: Backoff,
     paused_until: Option<Duration>,
+    /// Since when the broker has refused all that it answered.
+    refused_since: Option<Duration>,
     /// Messages that were in flight when the broker closed the channel, below this ticket's successors: they go one at a time.
     suspects: usize,
 }
@@ -127,6 +135,7 @@ impl Tracker {
             next: Ticket(0),
             pause: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
             paused_until: None,
+            refused_since: None,
             suspects: 0,
         }
     }
@@ -175,15 +184,15 @@ impl Tracker {
     /// A message goes out.
     pub fn handle_sent(&mut self, message: Message, now: Duration) -> Ticket {
         let ticket = self.take_ticket();
-        self.in_flight.insert(ticket, InFlight { message, sent_at: now });
+        self.in_flight.insert(ticket, InFlight { message, sent_at: now, waiting_since: now });
         ticket
     }
 
     /// The broker acknowledged it, or so it seems.
     pub fn handle_acked(&mut self, ticket: Ticket) {
         // Already gone if its return was faster.
-        if let Some(InFlight { message, .. }) = self.in_flight.remove(&ticket) {
-            self.acked.push(Acked { message, fence: self.next });
+        if let Some(InFlight { message, sent_at, .. }) = self.in_flight.remove(&ticket) {
+            self.acked.push(Acked { message, sent_at, fence: self.next });
         }
     }
 
@@ -198,6 +207,11 @@ impl Tracker {
         let ticket = self.take_ticket();
         self.fence = Some(ticket);
         ticket
+    }
+
+    /// When those messages were sent that [`Self::handle_answered`] will take for confirmed when it is told of `ticket`.
+    pub fn believable(&self, ticket: Ticket) -> impl Iterator<Item = Duration> {
+        self.acked.iter().filter(move |acked| acked.fence <= ticket).map(|acked| acked.sent_at)
     }
 
     /// Everything that was answered by now was handled, `ticket` being the highest that was: earlier acknowledgements can be believed.
@@ -219,6 +233,7 @@ impl Tracker {
             self.suspects = self.suspects.saturating_sub(confirmed);
             self.window = (self.window + confirmed).min(self.options.window_max);
             self.pause.reset();
+            self.refused_since = None;
         }
     }
 
@@ -227,7 +242,13 @@ impl Tracker {
         if let Some(InFlight { message, .. }) = self.in_flight.remove(&ticket) {
             self.go_again([message]);
             self.slow_down(now);
+            self.refused_since.get_or_insert(now);
         }
+    }
+
+    /// Whether the broker has refused everything for so long that a new connection is worth a try.
+    pub fn take_refusal(&mut self, now: Duration) -> bool {
+        self.refused_since.take_if(|since| now.saturating_sub(*since) >= REFUSAL_MAX).is_some()
     }
 
     /// The broker returned the message with this id, whatever confirm that came with. Returns whether it was under way.
@@ -324,7 +345,7 @@ impl Tracker {
 
     /// When a confirm is overdue.
     pub fn overdue_at(&self) -> Option<Duration> {
-        self.in_flight.first_key_value().map(|(_, sent)| sent.sent_at + self.options.confirm_timeout)
+        self.in_flight.first_key_value().map(|(_, sent)| sent.waiting_since + self.options.confirm_timeout)
     }
 
     /// Whether a confirm is overdue. The connection is to be given up then, and less is sent at once over the next: it may be that the broker
@@ -340,7 +361,7 @@ impl Tracker {
     /// The broker was not to be heard (it blocks publishers): waiting starts anew.
     pub fn restart_timeouts(&mut self, now: Duration) {
         for sent in self.in_flight.values_mut() {
-            sent.sent_at = now;
+            sent.waiting_since = now;
         }
     }
 
@@ -529,6 +550,33 @@ mod tests {
     }
 
     #[test]
+    fn a_broker_that_refuses_everything_for_long_is_worth_another_connection() {
+        let mut tracker = tracker(4);
+        let (mut now, step) = (NOW, Duration::from_secs(6));
+        let refuse = |tracker: &mut Tracker, now| {
+            let (_, ticket) = resend(tracker);
+            tracker.handle_refused(ticket, now);
+        };
+        let ticket = send(&mut tracker, &message(0, 1));
+        tracker.handle_refused(ticket, now);
+        assert!(!tracker.take_refusal(now));
+        now += step;
+        refuse(&mut tracker, now);
+        assert!(!tracker.take_refusal(now), "not long enough");
+        // One that is taken in between: the broker does what it can.
+        let taken = send(&mut tracker, &message(1, 2));
+        tracker.handle_acked(taken);
+        fence(&mut tracker);
+        now += step;
+        refuse(&mut tracker, now);
+        assert!(!tracker.take_refusal(now));
+        now += REFUSAL_MAX;
+        refuse(&mut tracker, now);
+        assert!(tracker.take_refusal(now));
+        assert!(!tracker.take_refusal(now), "the next connection has as much time");
+    }
+
+    #[test]
     fn what_a_lost_connection_leaves_without_a_believed_confirm_goes_again_in_order() {
         let mut tracker = tracker(8);
         let tickets: Vec<_> = (0..4).map(|n| send(&mut tracker, &message(n, n + 1))).collect();
@@ -577,6 +625,24 @@ mod tests {
         assert_eq!(end, (12, 1, 120));
         assert!(tracker.is_empty() && tracker.may_send(NOW));
         assert_eq!(tracker.suspects, 0);
+    }
+
+    #[test]
+    fn a_confirm_took_from_the_sending_to_the_belief_whatever_the_broker_did_meanwhile() {
+        let mut tracker = tracker(8);
+        let ms = Duration::from_millis;
+        let [first, second] = [message(0, 1), message(1, 2)].map(|message| {
+            tracker.handle_new(&message);
+            tracker.handle_sent(message, NOW)
+        });
+        tracker.restart_timeouts(NOW + ms(5));
+        tracker.handle_acked(first);
+        assert_eq!(tracker.believable(second).count(), 0, "its return may still come");
+        let fence = tracker.handle_fence_sent();
+        tracker.handle_acked(second);
+        assert_eq!(tracker.believable(fence).collect::<Vec<_>>(), [NOW]);
+        tracker.handle_answered(fence);
+        assert_eq!(tracker.believable(fence).count(), 0, "once each");
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub enum BodyLength {
 pub struct Head<'a> {
     /// The method.
     pub method: Method,
+    /// The method as it came; at most 32 characters of a token.
+    pub method_name: &'a str,
     /// The path, without the query.
     pub path: &'a str,
     /// What follows the first `?`.
@@ -201,8 +203,9 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Violation> 
         return Err(Violation::TargetTooLong);
     }
     // RFC 9110 section 9.3.6: what follows a CONNECT is for the tunnel, and no request of this connection.
-    let is_connect = method == "CONNECT";
-    let method = match method {
+    let method_name = method;
+    let is_connect = method_name == "CONNECT";
+    let method = match method_name {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
         "POST" => Method::Post,
@@ -232,6 +235,7 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Violation> 
     };
     Ok(Head {
         method,
+        method_name,
         path,
         query,
         is_http10,

@@ -79,6 +79,16 @@ impl Ledger {
         self.0.lock().clone()
     }
 
+    /// The counts of one app, if anything of it was settled.
+    pub fn settled(&self, app: Uuid) -> Option<SettledEvents> {
+        self.0.lock().apps.get(&app).copied()
+    }
+
+    /// The counts of the node, unless somebody is writing them.
+    pub fn try_total(&self) -> Option<SettledEvents> {
+        self.0.try_lock().map(|account| account.total)
+    }
+
     /// The counts of the node at one moment.
     pub fn total(&self) -> SettledEvents {
         self.0.lock().total

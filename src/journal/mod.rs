@@ -21,6 +21,7 @@
 //! number of cores they had, and goes when it is settled. `docs/journal.md` has the layout, byte for byte.
 
 mod appender;
+mod backlog;
 mod checkpoint;
 mod disk;
 mod follower;
@@ -39,6 +40,7 @@ mod survey;
 mod watermarks;
 
 pub use appender::{AppendError, Appender, AppenderOptions, SegmentFile, SegmentWrite, Spare, Wish};
+pub use backlog::{Backlog, Course};
 pub use checkpoint::{CHECKPOINT_FILE, CheckpointError, read_checkpoint, write_checkpoint};
 pub use disk::{Disk, FileSystem, Holder, JournalLock, LockError};
 pub use follower::Follower;

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use super::NodeError;
-use crate::auth::{CredentialsFiles, SharedCredentials};
+use crate::admin::Store;
+use crate::auth::{CredentialsFiles, LiveCredentials, SharedCredentials};
 use crate::config::ServeOptions;
-use crate::fleet::{Fleet, FleetKey, Follower, FollowerOptions, StreamOptions};
+use crate::fleet::{FleetKey, Follower, FollowerOptions, StreamOptions};
 use crate::telemetry::FleetMetrics;
 
 /// What makes new credentials hold.
 #[derive(Debug)]
 pub(super) enum Credentialing {
     /// The files, which are looked at.
-    Files(CredentialsFiles, Arc<SharedCredentials>),
+    Files(Arc<LiveCredentials>),
     /// The fleet, and the files with it.
     Fleet(Box<Follower>),
 }
@@ -22,18 +23,18 @@ pub(super) fn fleet_key(options: &ServeOptions) -> Result<Option<FleetKey>, Node
     Ok(options.fleet.fleet_key_file.as_deref().map(FleetKey::load).transpose()?)
 }
 
-/// The way to change what the fleet has, and what is counted of it.
-pub(super) type Membership = (Fleet, Arc<FleetMetrics>);
-
-/// Prepares it; there is a membership only where there is a fleet.
+/// Prepares it, with the way to change credentials; there is something counted only where there is a fleet.
 pub(super) fn keep_credentials(
     options: &ServeOptions,
     node: &str,
     key: Option<FleetKey>,
     files: CredentialsFiles,
     credentials: Arc<SharedCredentials>,
-) -> Result<(Credentialing, Option<Membership>), NodeError> {
-    let Some(key) = key else { return Ok((Credentialing::Files(files, credentials), None)) };
+) -> Result<(Credentialing, Store, Option<Arc<FleetMetrics>>), NodeError> {
+    let Some(key) = key else {
+        let live = Arc::new(LiveCredentials::new(files, credentials));
+        return Ok((Credentialing::Files(live.clone()), Store::Files(live), None));
+    };
     let stream = StreamOptions {
         urls: options.broker.urls()?,
         heartbeat: options.broker.amqp_heartbeat,
@@ -51,8 +52,9 @@ pub(super) fn keep_credentials(
         &paths.apps_file,
         &paths.signing_key_file,
         files,
-        credentials,
+        credentials.clone(),
         metrics.clone(),
     )?;
-    Ok((Credentialing::Fleet(Box::new(follower)), Some((fleet, metrics))))
+    let store = Store::Fleet { fleet, credentials, keys_file: paths.signing_key_file.clone() };
+    Ok((Credentialing::Fleet(Box::new(follower)), store, Some(metrics)))
 }

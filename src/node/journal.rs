@@ -18,9 +18,9 @@ use crate::config::{ConfigError, ServeOptions};
 use crate::event::{RECORD_BYTES_EXTRA_MAX, RecordError, Records};
 use crate::journal::format::{HEADER_BYTES, HeaderError};
 use crate::journal::{
-    Account, Appender, AppenderOptions, CheckpointError, CoreId, CoreLog, DAMAGED_FOLDER, Disk, FileSystem,
-    FoundLog, Holder, JournalLock, Keeper, KeeperOptions, Ledger, LeftLog, Log, LogId, draw_epoch, find_left,
-    read_checkpoint, trim_left,
+    Account, Appender, AppenderOptions, Backlog, CheckpointError, CoreId, CoreLog, Course, DAMAGED_FOLDER,
+    Disk, FileSystem, FoundLog, Holder, JournalLock, Keeper, KeeperOptions, Ledger, LeftLog, Log, LogId,
+    draw_epoch, find_left, read_checkpoint, trim_left,
 };
 use crate::telemetry::{CoreMetrics, Earlier};
 
@@ -48,6 +48,8 @@ pub(super) struct Journal {
     pub(super) left: Vec<Arc<Log>>,
     /// What earlier lives have counted.
     pub(super) earlier: Earlier,
+    /// Since when events wait in the logs of earlier lives; those of this one are added.
+    pub(super) backlog: Backlog,
 }
 
 /// The thread of the keeper, and the right to change the journal.
@@ -113,7 +115,7 @@ impl Journal {
             }
             Err(error) => return Err(problem(folder, error)),
         };
-        let (mut left, by_app) = look_through(folder, &account)?;
+        let Found { mut left, by_app, mut courses } = look_through(folder, &account)?;
         if let Err(error) = trim_left(&disk, &mut left) {
             warn!(%error, folder = %folder.display(), "cannot give back space that the journal does not need");
         }
@@ -159,10 +161,14 @@ impl Journal {
                 info!(log = %left.log.id(), events = left.events, "found events of an earlier life of this node");
             }
         }
-        let left = left.into_iter().filter(|left| left.events > 0).map(|left| left.log).collect();
+        let left: Vec<_> = left.into_iter().filter(|left| left.events > 0).map(|left| left.log).collect();
+        let mut backlog = Backlog::default();
+        for log in &left {
+            backlog.add(log.marks().clone(), courses.remove(&log.id()).unwrap_or_default());
+        }
         let options = appender_options(segment_bytes);
         let folder = folder.clone();
-        Ok(Self { lock, keeper, wake: bounded(1), options, folder, ledger, left, earlier })
+        Ok(Self { lock, keeper, wake: bounded(1), options, folder, ledger, left, earlier, backlog })
     }
 
     /// Begins the log of a core.
@@ -220,17 +226,34 @@ pub(super) fn check_journal(folder: &Path) -> Result<(), NodeError> {
     look_through(folder, &account).map(drop)
 }
 
-/// All logs, and how many events of each app are in them and not settled.
-fn look_through(folder: &Path, account: &Account) -> Result<(Vec<LeftLog>, BTreeMap<Uuid, u64>), NodeError> {
+/// What earlier lives have left.
+struct Found {
+    left: Vec<LeftLog>,
+    /// Events that are not settled, by app.
+    by_app: BTreeMap<Uuid, u64>,
+    /// When they were received.
+    courses: BTreeMap<LogId, Course>,
+}
+
+fn look_through(folder: &Path, account: &Account) -> Result<Found, NodeError> {
     let mut by_app = BTreeMap::<Uuid, u64>::new();
+    let mut courses = BTreeMap::<LogId, Course>::new();
     let mut unreadable: Option<(PathBuf, RecordError)> = None;
-    let left = find_left(&FileSystem, folder, account, |_, path, batch, settled| {
+    let left = find_left(&FileSystem, folder, account, |log, path, batch, settled| {
+        let mut received_us = None;
         for (offset, record) in (batch.head.first.0..).zip(Records::new(batch.records)) {
             match record {
-                Ok(record) if offset >= settled.0 => *by_app.entry(record.app).or_default() += 1,
+                Ok(record) if offset >= settled.0 => {
+                    *by_app.entry(record.app).or_default() += 1;
+                    received_us = Some(record.received_us);
+                }
                 Ok(_) => {}
                 Err(error) => unreadable = Some((path.to_owned(), error)),
             }
+        }
+        // A batch is what one turn brought: its events are of the same moment.
+        if let Some(us) = received_us {
+            courses.entry(log).or_default().note(batch.head.end(), Duration::from_micros(us));
         }
     });
     let left = left.map_err(|error| problem(folder, error))?;
@@ -242,7 +265,7 @@ fn look_through(folder: &Path, account: &Account) -> Result<(Vec<LeftLog>, BTree
             return Err(problem(&segment.path, error));
         }
     }
-    Ok((left, by_app))
+    Ok(Found { left, by_app, courses })
 }
 
 /// Says what is wrong with a log.

@@ -89,6 +89,14 @@ pub(super) enum Admin {
 }
 
 impl Admin {
+    /// Where, as far as it is known before it is opened.
+    pub(super) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Own(address) => *address,
+            Self::Passed(passed) => passed.address(),
+        }
+    }
+
     /// Opens it; also says where, as far as it is known.
     pub(super) async fn open(self) -> Result<(TcpListener, SocketAddr), NodeError> {
         let (address, opened) = match self {

@@ -9,49 +9,61 @@
 //!
 //! Without a broker there is no forwarder: events stay in the journal.
 
+mod admin_token;
 mod fleet;
 mod journal;
 mod listeners;
+mod observe;
 mod operate;
 mod plan;
 mod reports;
+mod self_report;
+mod self_request;
+mod statsd;
 mod threads;
 mod tls;
+mod usage;
 
 use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc::unbounded_channel;
 use tracing::{error, info, warn};
 
-use crate::admin::Operator;
+use crate::admin::{Control, Guard, GuardOptions, LogLevel, Operator, PulseDesk};
 use crate::api::{Code, Service};
 use crate::auth::{
-    Credentials, CredentialsError, CredentialsFiles, FileError, SharedCredentials, Strangers, create_private,
-    create_signing_keys,
+    AppsFile, Credentials, CredentialsError, CredentialsFiles, FileError, Margins, SharedCredentials,
+    Strangers, create_private, create_signing_keys,
 };
 use crate::clock;
 use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
+use crate::crash::Reporter;
 use crate::fleet::{CopyError, FleetKey, FleetKeyError};
 use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
-use crate::journal::{CoreId, CoreLog, LockError, SettledEvents};
+use crate::journal::{CoreId, CoreLog, Course, LockError, SettledEvents};
 use crate::reactor::{MemoryCap, Pool, ReactorParts, Sources};
 use crate::supervisor::{Supervisor, SupervisorError};
 use crate::telemetry::{
     Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health, SharedShares,
 };
 use crate::uring::UringError;
+use admin_token::{AdminToken, AdminTokenError};
 use fleet::{fleet_key, keep_credentials};
 use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
 use listeners::Listeners;
+use observe::Observer;
 use operate::{Desk, Threads, Watched, operate};
 use plan::{
     allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, held_bytes_max, kept_node_id,
     queue_share, reactor_cpus,
 };
+use self_report::SelfReporter;
+use statsd::Statsd;
 use threads::{
     forwarder_options, reactor_options, service_options, spawn_forwarder, spawn_pool, spawn_reactor,
 };
@@ -97,6 +109,9 @@ pub enum NodeError {
     /// What an earlier life has kept of its fleet cannot be used.
     #[error(transparent)]
     Fleet(#[from] CopyError),
+    /// The operators' token cannot be used.
+    #[error(transparent)]
+    AdminToken(#[from] AdminTokenError),
     /// What the service manager has passed cannot be used.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
@@ -129,6 +144,7 @@ impl NodeError {
             | Self::Tls(_)
             | Self::FleetKey(_)
             | Self::Fleet(_)
+            | Self::AdminToken(_)
             | Self::Supervisor(_)
             | Self::DataDir { .. } => EXIT_CONFIG,
             Self::Listen { .. } | Self::System { .. } => 1,
@@ -154,25 +170,32 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     held_bytes_max(options, cpus.len())?;
     segment_bytes(options, cpus.len())?;
     check_journal(&options.journal.folder.journal_dir)?;
-    if let Some(mut files) = TlsFiles::of(options) {
+    for mut files in TlsFiles::of(options).into_iter().chain(TlsFiles::of_operators(options)) {
         files.load(Arc::default())?;
     }
     fleet_key(options)?;
+    AdminToken::of(options).map(|mut token| token.load()).transpose()?;
+    Statsd::of(options, "")?;
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
     match files.load() {
         // It would be made.
         Err(FileError::Io { path, error })
-            if path == credentials.signing_key_file && error.kind() == io::ErrorKind::NotFound =>
-        {
-            Ok(())
-        }
-        loaded => Ok(loaded.map(drop)?),
+            if path == credentials.signing_key_file && error.kind() == io::ErrorKind::NotFound => {}
+        loaded => drop(loaded?),
     }
+    let registry = AppsFile::new(&credentials.apps_file).load()?;
+    Ok(SelfReporter::of(options, &registry).map(drop)?)
 }
 
-/// Runs a node until it is told to stop, for the service manager that started it, if one did.
-pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, NodeError> {
+/// Runs a node until it is told to stop, for the service manager that started it, if one did. Operators may change `log_level`; `reporter` is
+/// told what it dies of.
+pub fn run(
+    options: &ServeOptions,
+    supervisor: Supervisor,
+    log_level: LogLevel,
+    reporter: &Arc<Reporter>,
+) -> Result<Stopped, NodeError> {
     options.check()?;
     let cpus = reactor_cpus(options, &allowed_cpus())?;
     check_forwarder_cpus(options, &allowed_cpus())?;
@@ -182,14 +205,22 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     let connections_max = connections_max(options)?;
     let fleet_key = fleet_key(options)?;
     let (files, credentials) = load_credentials(options, fleet_key.as_ref())?;
+    let self_reporter = SelfReporter::of(options, &credentials.newest().registry)?;
     let handshakes = Arc::<HandshakeMetrics>::default();
     let mut tls_files = TlsFiles::of(options);
     let tls = tls_files.as_mut().map(|files| files.load(handshakes.clone())).transpose()?.map(Arc::new);
+    let mut admin_tls_files = TlsFiles::of_operators(options);
+    // Its handshakes are few, and are not counted among those of clients.
+    let admin_tls =
+        admin_tls_files.as_mut().map(|files| files.load(Arc::default())).transpose()?.map(Arc::new);
+    let mut admin_token = AdminToken::of(options);
+    let token = admin_token.as_mut().map(AdminToken::load).transpose()?;
     fs::create_dir_all(&options.data_dir).map_err(|error| data_dir_error(&options.data_dir, error))?;
     let node = match &options.node_id {
         Some(id) => id.clone(),
         None => kept_node_id(&options.data_dir)?,
     };
+    let statsd = Statsd::of(options, &node)?;
     let has_broker = !options.broker.amqp_url.is_empty();
     let rejection_codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let metrics: Vec<Arc<CoreMetrics>> = cpus.iter().map(|_| Arc::default()).collect();
@@ -200,19 +231,25 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         earlier: std::mem::take(&mut journal.earlier),
         rejection_codes,
     });
+    reporter.watch(books.clone());
 
     let forwarder_metrics = Arc::<ForwarderMetrics>::default();
     let needs_broker = options.ack == AckLevel::Confirmed;
     let health = Arc::new(Health::new(metrics.clone(), forwarder_metrics.clone(), needs_broker));
-    let (credentialing, membership) =
+    let (credentialing, store, fleet_metrics) =
         keep_credentials(options, &node, fleet_key, files, credentials.clone())?;
-    let fleet_metrics = membership.map(|(_, metrics)| metrics);
     fleet_metrics.iter().cloned().for_each(|metrics| health.watch_fleet(metrics));
     let bell = Bell::default();
     let (ended_in, ended) = unbounded_channel();
-    let mut node_threads =
-        Threads { doorbells: Vec::new(), reactors: cpus.len(), ended, forwarder: has_broker };
+    let mut node_threads = Threads {
+        doorbells: Vec::new(),
+        reactors: cpus.len(),
+        ended,
+        forwarder: has_broker,
+        reporter: reporter.clone(),
+    };
     let Listeners { mut public, admin } = Listeners::of(options, supervisor.passed);
+    options.admin.check(admin.address())?;
     let mut sources: Vec<Source> = journal.left.iter().cloned().map(Source::left).collect();
     let mut logs = Vec::new();
     let mut reactors = Vec::new();
@@ -232,6 +269,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         let (inlet, outlet) =
             queue(queue_limits(share, has_broker), marks.clone(), bell.clone(), doorbell.clone());
         sources.push(Source::live(appender.log().clone(), outlet));
+        journal.backlog.add(marks.clone(), Course::default());
         logs.push(marks);
         node_threads.doorbells.push(doorbell.clone());
         let service = Service::new(
@@ -261,6 +299,7 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         });
     }
     let ledger = journal.ledger.clone();
+    let backlog = std::mem::take(&mut journal.backlog);
     let (keeping, gauges) = journal.keep()?;
     let (up_in, up) = std::sync::mpsc::channel();
     for ((core, cpu), parts) in cpus.iter().enumerate().zip(reactors) {
@@ -273,13 +312,14 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
     for outcome in up {
         outcome?;
     }
-    if has_broker {
-        let (options_, parking) = (forwarder_options(options, &node), Parking::new(&options.data_dir));
-        let metrics = forwarder_metrics.clone();
-        let make = move || Forwarder::new(options_, sources, parking, bell, ledger, metrics);
-        spawn_forwarder(options.broker.forwarder_cpus.clone(), make, ended_in)?;
-    }
 
+    let pulse = PulseDesk::new(
+        node.clone(),
+        has_broker,
+        options.journal.journal_max as u64,
+        credentials.clone(),
+        books.rejection_codes.clone(),
+    );
     let operator = Arc::new(Operator {
         health,
         books,
@@ -288,27 +328,71 @@ pub fn run(options: &ServeOptions, supervisor: Supervisor) -> Result<Stopped, No
         journal: gauges,
         fleet: fleet_metrics,
         started: clock::monotonic(),
+        started_wall: clock::wall(),
+        journal_bytes_max: options.journal.journal_max as u64,
+        observed: Arc::default(),
+        pulse,
+        control: Control {
+            guard: Arc::new(Guard::new(
+                GuardOptions {
+                    token,
+                    hosts: options.admin.admin_host.clone(),
+                    are_metrics_open: options.admin.admin_metrics_open,
+                    is_tls: admin_tls.is_some(),
+                },
+                strangers.clone(),
+            )),
+            store,
+            margins: Margins {
+                spread: options.admin.key_rotation_wait,
+                token_lifetime: options.credentials.token_lifetime,
+            },
+            log_level,
+            drain: tokio::sync::Notify::new(),
+        },
     });
+    // Before anything is confirmed, so that all of it is pushed.
+    let observer = Arc::new(Mutex::new(Observer::new(operator.clone(), backlog, statsd)));
+    if has_broker {
+        let (options_, parking) = (forwarder_options(options, &node), Parking::new(&options.data_dir));
+        let metrics = operator.forwarder.clone();
+        let make = move || Forwarder::new(options_, sources, parking, bell, ledger, metrics);
+        spawn_forwarder(options.broker.forwarder_cpus.clone(), make, ended_in)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| NodeError::System { what: "starting the operators' runtime", error })?;
+    let listen = public.addresses();
     let desk = Desk {
         options,
         node: &node,
-        listen: public.addresses(),
+        listen: listen.clone(),
         admin,
         operator: operator.clone(),
         notifier: supervisor.notifier,
         watchdog: supervisor.watchdog,
         shares,
         strangers,
+        observer: observer.clone(),
     };
-    let watched = Watched { credentials: credentialing, tls: tls_files.zip(tls) };
+    let watched = Watched {
+        credentials: credentialing,
+        tls: tls_files.zip(tls),
+        admin_tls: admin_tls_files.zip(admin_tls),
+        admin_token,
+    };
     // The reactors have their own descriptors of what was passed: when they close them, nobody of this process listens any more.
     drop(public);
+    if let Some(self_reporter) = self_reporter {
+        self_reporter.start(&node, &listen, credentials.clone(), operator.health.clone())?;
+    }
     let failed = runtime.block_on(operate(desk, watched, node_threads))?;
+    // Nobody who holds the lock of a file holds up the end.
+    runtime.shutdown_background();
     keeping.finish();
+    // The last word: nothing is counted after it.
+    observer.lock().observe();
     Ok(report(&operator.books.balance(), &logs, failed))
 }
 

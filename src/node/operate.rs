@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
@@ -12,14 +13,17 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::NodeError;
+use super::admin_token::AdminToken;
 use super::fleet::Credentialing;
 use super::listeners::Admin;
+use super::observe::{Observer, keep_observing};
 use super::reports::{keep_telling, tell};
 use super::threads::Ended;
 use super::tls::TlsFiles;
 use crate::admin::{self, Operator};
-use crate::auth::{CredentialsFiles, FileError, SharedCredentials, Strangers};
+use crate::auth::{FileError, LiveCredentials, Strangers};
 use crate::config::ServeOptions;
+use crate::crash::Reporter;
 use crate::handoff::Doorbell;
 use crate::supervisor::{News, Notifier};
 use crate::telemetry::{Health, Phase, SharedShares, Shares};
@@ -52,12 +56,16 @@ pub(super) struct Desk<'a> {
     pub(super) shares: Arc<SharedShares>,
     /// Who has sent wrong keys and secrets.
     pub(super) strangers: Arc<Strangers>,
+    /// Looks and pushes once a second.
+    pub(super) observer: Arc<Mutex<Observer>>,
 }
 
 /// What is taken anew when its files change.
 pub(super) struct Watched {
     pub(super) credentials: Credentialing,
     pub(super) tls: Option<(TlsFiles, Arc<Tls>)>,
+    pub(super) admin_tls: Option<(TlsFiles, Arc<Tls>)>,
+    pub(super) admin_token: Option<AdminToken>,
 }
 
 /// The main thread: operators' listener, signals, credentials; then the stop. Returns whether something failed.
@@ -66,22 +74,33 @@ pub(super) async fn operate(
     watched: Watched,
     mut threads: Threads,
 ) -> Result<bool, NodeError> {
-    let Desk { options, node, listen, admin, operator, notifier, watchdog, shares, strangers } = desk;
+    let Desk { options, node, listen, admin, operator, notifier, watchdog, shares, strangers, observer } =
+        desk;
     let signal_error = |error| NodeError::System { what: "listening to signals", error };
     let mut signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(signal_error)?,
         interrupt: signal(SignalKind::interrupt()).map_err(signal_error)?,
     };
     let (listener, admin_address) = admin.open().await?;
-    let admin = tokio::spawn(admin::serve(listener, operator.clone()));
-    let Watched { credentials, tls } = watched;
+    let Watched { credentials, tls, admin_tls, admin_token } = watched;
+    let (say_over, over) = tokio::sync::oneshot::channel::<()>();
+    let admin_serves = admin_tls.as_ref().map(|(_, tls)| tls.clone());
+    let admin = tokio::spawn(admin::serve(listener, admin_serves, operator.clone(), async {
+        // Either way it is over.
+        let _ = over.await;
+    }));
     let watch = match credentials {
-        Credentialing::Files(files, credentials) => tokio::spawn(watch_credentials(files, credentials)),
+        Credentialing::Files(live) => tokio::spawn(watch_credentials(live)),
         Credentialing::Fleet(follower) => tokio::spawn(follower.run()),
     };
+    let walk = tokio::spawn(admin::walk(operator.clone()));
+    let watch_admin_tls = admin_tls.map(|(files, tls)| tokio::spawn(files.watch(tls)));
+    let watch_token = admin_token.map(|token| tokio::spawn(token.watch(operator.control.guard.clone())));
     let journal_bytes_max = options.journal.journal_max as u64;
     let sharing = tokio::spawn(watch_shares(operator.clone(), shares, journal_bytes_max));
+    let sampling = tokio::spawn(admin::keep_sampling(operator.clone()));
     let telling = tokio::spawn(tell_strangers(strangers));
+    let observing = tokio::spawn(keep_observing(observer));
     let watch_tls = tls.map(|(files, tls)| tokio::spawn(files.watch(tls)));
     operator.health.enter(Phase::Serving);
     threads.ring();
@@ -94,6 +113,10 @@ pub(super) async fn operate(
     let failed = tokio::select! {
         name = signals.next() => {
             info!(signal = name, "stopping");
+            false
+        }
+        () = operator.control.drain.notified() => {
+            info!(by = "POST /admin/drain", "stopping");
             false
         }
         ended = threads.ended.recv() => {
@@ -116,9 +139,16 @@ pub(super) async fn operate(
     let stopped = stopped | cut(&operator.health, &mut threads).await;
     watch.abort();
     sharing.abort();
+    sampling.abort();
     telling.abort();
-    watch_tls.inspect(JoinHandle::abort);
-    admin.abort();
+    walk.abort();
+    observing.abort();
+    for watch in [watch_tls, watch_admin_tls, watch_token] {
+        watch.inspect(JoinHandle::abort);
+    }
+    // The last answers, of a drain that was asked for there, have a moment to leave.
+    drop(say_over);
+    let _ = admin.await;
     if let Some(reports) = reports {
         reports.abort();
     }
@@ -179,6 +209,8 @@ pub(super) struct Threads {
     pub(super) reactors: usize,
     pub(super) forwarder: bool,
     pub(super) ended: UnboundedReceiver<Ended>,
+    /// Whom to tell of what the node dies of.
+    pub(super) reporter: Arc<Reporter>,
 }
 
 impl Threads {
@@ -207,6 +239,8 @@ impl Threads {
                 self.reactors -= 1;
                 if let Err(errno) = outcome {
                     error!(%core, %errno, "a reactor met an error that it cannot explain");
+                    let message = format!("a reactor met an error that it cannot explain: {errno}");
+                    self.reporter.fatal(&format!("reactor-{core}"), message);
                 }
                 outcome.is_err() || is_early
             }
@@ -214,6 +248,7 @@ impl Threads {
                 self.forwarder = false;
                 if let Err(error) = &outcome {
                     error!(%error, "the forwarder cannot run");
+                    self.reporter.fatal("forwarder", format!("the forwarder cannot run: {error}"));
                 }
                 outcome.is_err() || is_early
             }
@@ -244,16 +279,15 @@ async fn tell_strangers(strangers: Arc<Strangers>) {
     }
 }
 
-async fn watch_credentials(mut files: CredentialsFiles, shared: Arc<SharedCredentials>) {
+async fn watch_credentials(credentials: Arc<LiveCredentials>) {
     let mut interval = tokio::time::interval(CREDENTIALS_INTERVAL);
     let mut told = String::new();
     loop {
         interval.tick().await;
-        match files.load_changed() {
+        match credentials.look() {
             None => {}
             Some(Ok(credentials)) => {
                 info!(apps = credentials.registry.apps().len(), "took changed credentials");
-                shared.replace(credentials);
                 told.clear();
             }
             Some(Err(error)) => {

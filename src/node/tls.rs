@@ -28,12 +28,10 @@ pub enum TlsError {
         error: io::Error,
     },
     /// What they hold cannot be used.
-    #[error("--tls-cert {}, --tls-key {}: {error}", certificate.display(), key.display())]
+    #[error("{flags}: {error}")]
     Files {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        key: PathBuf,
+        /// The flags that name them, with what they name.
+        flags: String,
         /// What is wrong.
         error: TlsFilesError,
     },
@@ -42,16 +40,31 @@ pub enum TlsError {
 /// The two files, and what they held last.
 #[derive(Debug)]
 pub(super) struct TlsFiles {
+    flags: [&'static str; 2],
     certificate: PathBuf,
     key: PathBuf,
     held: Option<[Vec<u8>; 2]>,
 }
 
 impl TlsFiles {
-    /// The files that the flags name, if they do.
+    /// The files of the public listener, if there are any.
     pub(super) fn of(options: &ServeOptions) -> Option<Self> {
-        let (certificate, key) = options.wire.tls_cert.clone().zip(options.wire.tls_key.clone())?;
-        Some(Self { certificate, key, held: None })
+        Self::named(["tls-cert", "tls-key"], options.wire.tls_cert.as_ref(), options.wire.tls_key.as_ref())
+    }
+
+    /// Those of the operators' listener.
+    pub(super) fn of_operators(options: &ServeOptions) -> Option<Self> {
+        let admin = &options.admin;
+        Self::named(
+            ["admin-tls-cert", "admin-tls-key"],
+            admin.admin_tls_cert.as_ref(),
+            admin.admin_tls_key.as_ref(),
+        )
+    }
+
+    fn named(flags: [&'static str; 2], certificate: Option<&PathBuf>, key: Option<&PathBuf>) -> Option<Self> {
+        let (certificate, key) = certificate.cloned().zip(key.cloned())?;
+        Some(Self { flags, certificate, key, held: None })
     }
 
     /// Reads them for the first time.
@@ -66,11 +79,13 @@ impl TlsFiles {
         let read = |flag, path: &PathBuf| {
             fs::read(path).map_err(|error| TlsError::Io { flag, path: path.clone(), error })
         };
-        Ok([read("tls-cert", &self.certificate)?, read("tls-key", &self.key)?])
+        Ok([read(self.flags[0], &self.certificate)?, read(self.flags[1], &self.key)?])
     }
 
     fn error(&self, error: TlsFilesError) -> TlsError {
-        TlsError::Files { certificate: self.certificate.clone(), key: self.key.clone(), error }
+        let [certificate, key] = self.flags;
+        let flags = format!("--{certificate} {}, --{key} {}", self.certificate.display(), self.key.display());
+        TlsError::Files { flags, error }
     }
 
     /// Takes each change. Between the change of one file and that of the other they do not belong together: the pair of before is kept.

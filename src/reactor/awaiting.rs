@@ -13,6 +13,8 @@ pub(super) struct Awaiting {
     /// Its answer's number on that connection.
     pub(super) number: u32,
     pub(super) events: u32,
+    /// Of their records.
+    pub(super) bytes: u32,
     pub(super) level: AckLevel,
     /// Monotonic clock, of the turn that had the whole request.
     pub(super) since_us: u64,
@@ -60,7 +62,16 @@ mod tests {
     use super::*;
 
     fn awaiting(number: u32, since_us: u64, level: AckLevel) -> Awaiting {
-        Awaiting { app: AppId(uuid::Uuid::nil()), slot: 0, generation: 0, number, events: 1, level, since_us }
+        Awaiting {
+            app: AppId(uuid::Uuid::nil()),
+            slot: 0,
+            generation: 0,
+            number,
+            events: 1,
+            bytes: 100,
+            level,
+            since_us,
+        }
     }
 
     #[test]

@@ -298,7 +298,7 @@ impl Connection {
                         // What is here already takes no more memory.
                         Judgement::Take { ticket, .. } if !desk.memory.has_room(to_come(head.body, here)) => {
                             self.is_skipping = true;
-                            let response = desk.service.no_memory(ticket, desk.moment);
+                            let response = desk.service.no_memory(ticket, self.address, desk.moment);
                             self.answer(response, shape, desk);
                             Err(desk.service.skip_bytes_max())
                         }
@@ -321,8 +321,9 @@ impl Connection {
                 }
                 Step::Body(body) => {
                     let Pending { ticket, shape } = pending.take().expect("a body has its head");
-                    let outcome = desk.service.complete(ticket, body, &mut desk.batch, desk.moment);
-                    self.settle(outcome, shape, desk);
+                    let (before, moment) = (desk.batch.bytes(), desk.moment);
+                    let outcome = desk.service.complete(ticket, body, self.address, &mut desk.batch, moment);
+                    self.settle(outcome, before, shape, desk);
                     continue;
                 }
                 Step::Skipped => {
@@ -332,7 +333,7 @@ impl Connection {
                 Step::Violation(violation) => {
                     if !self.is_skipping {
                         let ticket = pending.take().map(|pending| pending.ticket);
-                        let response = desk.service.violation(violation, ticket, desk.moment);
+                        let response = desk.service.violation(violation, ticket, self.address, desk.moment);
                         self.answer(response, Shape::last(self.decoder.is_for_head()), desk);
                     }
                     self.life = Life::Flushing;
@@ -349,10 +350,13 @@ impl Connection {
         used
     }
 
-    /// What a body has come to.
-    fn settle(&mut self, outcome: Outcome, shape: Shape, desk: &mut Desk) {
+    /// What a body has come to; the batch had so many bytes before.
+    fn settle(&mut self, outcome: Outcome, before: usize, shape: Shape, desk: &mut Desk) {
         match outcome {
-            Outcome::Accepted(accepted) => self.await_level(accepted, shape, desk),
+            Outcome::Accepted(accepted) => {
+                let bytes = u32::try_from(desk.batch.bytes() - before).expect("bounded by a segment");
+                self.await_level(accepted, bytes, shape, desk);
+            }
             Outcome::Answer(response) => self.answer(response, shape, desk),
             Outcome::Later(examination) => {
                 self.examined = Some(shape);
@@ -368,8 +372,9 @@ impl Connection {
         self.examined_bytes = 0;
         // One that was cut has nobody to be answered.
         if self.life == Life::Open {
-            let outcome = desk.service.conclude(examination, &mut desk.batch, desk.moment);
-            self.settle(outcome, shape, desk);
+            let (before, moment) = (desk.batch.bytes(), desk.moment);
+            let outcome = desk.service.conclude(examination, self.address, &mut desk.batch, moment);
+            self.settle(outcome, before, shape, desk);
         }
     }
 
@@ -380,13 +385,13 @@ impl Connection {
     }
 
     /// A 202, once its events have the level asked for.
-    fn await_level(&mut self, accepted: Accepted, shape: Shape, desk: &mut Desk) {
+    fn await_level(&mut self, accepted: Accepted, bytes: u32, shape: Shape, desk: &mut Desk) {
         let Accepted { app, events, level, .. } = accepted;
         let shape = self.end_with(shape, false, desk);
         let number = self.answers.push_accepted(accepted, shape, &mut desk.spares);
         let (slot, generation) = (self.slot, self.generation);
         let since_us = us(desk.moment.now);
-        desk.awaiting.push(Awaiting { app, slot, generation, number, events, level, since_us });
+        desk.awaiting.push(Awaiting { app, slot, generation, number, events, bytes, level, since_us });
     }
 
     /// Whether this answer is the connection's last: then no more requests are taken.
@@ -416,7 +421,7 @@ impl Connection {
         let shape = Shape::last(self.decoder.is_for_head());
         let ticket = self.forget_request();
         if is_cut_short {
-            let response = desk.service.cut_short(ticket, desk.moment);
+            let response = desk.service.cut_short(ticket, self.address, desk.moment);
             self.answer(response, shape, desk);
         }
         self.life = Life::Flushing;
@@ -428,7 +433,7 @@ impl Connection {
         let shape = Shape::last(self.decoder.is_for_head());
         let ticket = self.forget_request();
         if !self.is_skipping {
-            let response = desk.service.timed_out(in_head, ticket, desk.moment);
+            let response = desk.service.timed_out(in_head, ticket, self.address, desk.moment);
             self.answer(response, shape, desk);
         }
         self.life = Life::Flushing;
@@ -441,7 +446,7 @@ impl Connection {
             return false;
         }
         let ticket = self.forget_request().expect("a body has its ticket");
-        let response = desk.service.cut_off(ticket, desk.moment);
+        let response = desk.service.cut_off(ticket, self.address, desk.moment);
         self.answer(response, Shape::last(false), desk);
         true
     }
@@ -452,7 +457,7 @@ impl Connection {
             self.life = Life::Flushing;
             return;
         }
-        let response = desk.service.too_many_connections(of_address, desk.moment);
+        let response = desk.service.too_many_connections(of_address, self.address, desk.moment);
         self.answer(response, Shape::last(false), desk);
     }
 

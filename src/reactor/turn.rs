@@ -22,7 +22,7 @@ use super::table::Table;
 use super::timers::{Entry, Wheel};
 use super::waiters::Waiters;
 use crate::api::{Moment, Service};
-use crate::clock::ms;
+use crate::clock::{ms, us};
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
 use crate::handoff::{Doorbell, Inlet};
@@ -140,6 +140,7 @@ pub struct Reactor<D> {
     phase: telemetry::Phase,
     is_watching: bool,
     busy_since: (Duration, Duration),
+    turns: u64,
 }
 
 impl<D: Driver> Reactor<D> {
@@ -184,6 +185,7 @@ impl<D: Driver> Reactor<D> {
             phase: telemetry::Phase::Starting,
             is_watching: false,
             busy_since: (moment.now, driver.cpu()),
+            turns: 0,
             driver,
             options,
         }
@@ -396,6 +398,7 @@ impl<D: Driver> Reactor<D> {
                 self.metrics.refusing_since_ms.set(now_ms);
             }
         }
+        self.turns += 1;
         let (since, cpu_since) = self.busy_since;
         let elapsed = moment.now.saturating_sub(since);
         if elapsed >= SLEEP_MAX {
@@ -403,6 +406,9 @@ impl<D: Driver> Reactor<D> {
             let permille = (cpu.saturating_sub(cpu_since)).as_micros() * 1000 / elapsed.as_micros();
             self.metrics.busy_permille.set(u64::try_from(permille.min(1000)).expect("at most 1000"));
             self.busy_since = (moment.now, cpu);
+            self.metrics.cpu_us.set(us(cpu));
+            self.metrics.turns.set(self.turns);
+            self.metrics.answers.set(self.metrics.answered());
         }
     }
 }

@@ -1,11 +1,9 @@
 //! Counters, gauges and the latency histogram.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-use uuid::Uuid;
+use super::apps::Apps;
+use super::refusals::RefusalLog;
 
 /// Status codes that a node answers with; the `code` label of `forebay_requests_total`.
 pub const STATUSES: [u16; 17] =
@@ -41,6 +39,8 @@ pub struct HandshakeMetrics {
     pub failed: AtomicU64,
     /// Not begun: too many were under way.
     pub refused: AtomicU64,
+    /// When the certificate in use ends, seconds since the Unix epoch; 0 where there is none. Written by the operators' thread alone.
+    pub certificate_not_after_seconds: Gauge,
 }
 
 /// A level with a single writer and any number of readers.
@@ -59,23 +59,40 @@ impl Gauge {
     }
 }
 
-/// Counts of durations in buckets that double, from 16 µs: bucket `i` holds those up to `16 << i` µs.
-#[derive(Debug, Default)]
+/// Counts of durations in buckets that double, from 16 µs: bucket `i` holds those up to `16 << i` µs. Each is cut into [`Latencies::PARTS`] of equal
+/// width, so that a percentile is told to an eighth; who shows buckets shows the sums.
+#[derive(Debug)]
 pub struct Latencies {
-    buckets: [Counter; Self::BUCKETS],
+    parts: [Counter; Self::BUCKETS * Self::PARTS],
     over: Counter,
     sum_us: Counter,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        let parts = [const { Counter(AtomicU64::new(0)) }; Self::BUCKETS * Self::PARTS];
+        Self { parts, over: Counter::default(), sum_us: Counter::default() }
+    }
 }
 
 impl Latencies {
     /// Number of buckets with an upper bound; the last is about 8.4 s.
     pub const BUCKETS: usize = 20;
+    /// Parts of a bucket.
+    pub const PARTS: usize = 8;
 
     /// Records `count` durations of `us` microseconds.
     pub fn record(&self, us: u64, count: u64) {
-        let bucket = (us.max(1) - 1) / 16;
-        let index = (u64::BITS - bucket.leading_zeros()) as usize;
-        self.buckets.get(index).unwrap_or(&self.over).add(count);
+        // In steps of the narrowest part: the first sixteen have a part each, then a part is as wide as the leading four bits leave open.
+        let step = (us.max(1) - 1) / 2;
+        let doublings = (u64::BITS - 1 - (step | 7).leading_zeros() - 2) as usize;
+        let index = if doublings == 0 {
+            usize::try_from(step).expect("below eight")
+        } else {
+            let leading = usize::try_from(step >> (doublings - 1)).expect("eight to fifteen");
+            doublings * Self::PARTS + leading - Self::PARTS
+        };
+        self.parts.get(index).unwrap_or(&self.over).add(count);
         self.sum_us.add(us * count);
     }
 
@@ -84,9 +101,25 @@ impl Latencies {
         16 << index
     }
 
+    /// Upper bound of a part, in microseconds.
+    pub fn part_bound_us(index: usize) -> u64 {
+        let (bucket, part) = (index / Self::PARTS, index % Self::PARTS);
+        let whole = if bucket == 0 { 0 } else { Self::PARTS };
+        ((whole + part + 1) as u64) << bucket.max(1)
+    }
+
     /// The count of each bucket, those over the last bound, and the sum in microseconds.
     pub fn values(&self) -> ([u64; Self::BUCKETS], u64, u64) {
-        (std::array::from_fn(|i| self.buckets[i].value()), self.over.value(), self.sum_us.value())
+        let bucket = |i: usize| self.parts[i * Self::PARTS..][..Self::PARTS].iter().map(Counter::value).sum();
+        (std::array::from_fn(bucket), self.over.value(), self.sum_us.value())
+    }
+
+    /// Adds the count of each part to `sums`, and those over the last bound to the last one's: no percentile is told that nothing bounds.
+    pub fn add_parts(&self, sums: &mut [u64; Self::BUCKETS * Self::PARTS]) {
+        for (sum, part) in sums.iter_mut().zip(&self.parts) {
+            *sum += part.value();
+        }
+        sums[Self::BUCKETS * Self::PARTS - 1] += self.over.value();
     }
 }
 
@@ -96,50 +129,6 @@ struct Rejections([Counter; REJECTION_CODES_MAX]);
 impl Default for Rejections {
     fn default() -> Self {
         Self([const { Counter(AtomicU64::new(0)) }; REJECTION_CODES_MAX])
-    }
-}
-
-/// What one reactor counts of one app.
-#[derive(Debug, Default)]
-pub struct AppCounters {
-    /// Events taken over.
-    pub accepted: Counter,
-    /// Events refused.
-    pub rejected: Counter,
-}
-
-/// What one reactor counts, by app. Locked when an app is met for the first time, and to show it all.
-#[derive(Debug, Default)]
-pub struct Apps(Mutex<HashMap<Uuid, Arc<AppCounters>>>);
-
-impl Apps {
-    /// The counters of an app; keep them, to count without a lock.
-    pub fn of(&self, app: Uuid) -> Arc<AppCounters> {
-        self.0.lock().entry(app).or_default().clone()
-    }
-
-    /// All of them.
-    pub fn all(&self) -> Vec<(Uuid, Arc<AppCounters>)> {
-        self.0.lock().iter().map(|(app, counters)| (*app, counters.clone())).collect()
-    }
-}
-
-/// A reactor's way to the counters of its apps, without a lock once an app is known.
-#[derive(Debug)]
-pub struct AppTally {
-    metrics: Arc<CoreMetrics>,
-    known: HashMap<Uuid, Arc<AppCounters>>,
-}
-
-impl AppTally {
-    /// Counts in `metrics`.
-    pub fn new(metrics: Arc<CoreMetrics>) -> Self {
-        Self { metrics, known: HashMap::new() }
-    }
-
-    /// The counters of an app.
-    pub fn of(&mut self, app: Uuid) -> &AppCounters {
-        self.known.entry(app).or_insert_with(|| self.metrics.apps.of(app))
     }
 }
 
@@ -155,6 +144,10 @@ pub struct CoreMetrics {
     pub accepted: Counter,
     /// The same and more, by app.
     pub apps: Apps,
+    /// The last refusals, for those who ask why.
+    pub refusals: RefusalLog,
+    /// Refusals of unknown apps that nothing was kept of, because there were many.
+    pub unkept_refusals: Counter,
     /// From the turn that had the whole request to the answer being made.
     pub request_seconds: Latencies,
     /// Open connections.
@@ -163,6 +156,12 @@ pub struct CoreMetrics {
     pub queue_batches: Gauge,
     /// Share of the last second that was not spent waiting, in thousandths.
     pub busy_permille: Gauge,
+    /// CPU time of the thread as it last looked, about once a second, µs.
+    pub cpu_us: Gauge,
+    /// Turns up to then.
+    pub turns: Gauge,
+    /// Answers up to then, so that the three are of one moment.
+    pub answers: Gauge,
     /// Monotonic clock of the last turn, ms: the heartbeat that `/livez` looks at.
     pub turned_ms: Gauge,
     /// Since when there has been no room for new events, monotonic ms; 0 when there is.
@@ -198,6 +197,11 @@ impl CoreMetrics {
         STATUSES.iter().zip(&self.requests).map(|(status, counter)| (*status, counter.value()))
     }
 
+    /// All answers so far.
+    pub fn answered(&self) -> u64 {
+        self.requests.iter().map(Counter::value).sum()
+    }
+
     /// Refused events so far, for an `api::Code`.
     pub fn rejected(&self, code: usize) -> u64 {
         self.rejected.0[code].value()
@@ -223,6 +227,8 @@ pub struct ForwarderMetrics {
     pub connects: Counter,
     /// Since when the broker has been up or down, monotonic ms.
     pub broker_changed_ms: Gauge,
+    /// From sending a message to the confirm that is believed.
+    pub confirm_seconds: Latencies,
 }
 
 #[cfg(test)]
@@ -240,6 +246,24 @@ mod tests {
         assert_eq!((buckets[0], buckets[1], buckets[2]), (3, 2, 1));
         assert_eq!(buckets[16], 1, "a second is under {} us", Latencies::bound_us(16));
         assert_eq!((over, sum_us), (2, 1_000_099 + 2 * u64::from(u32::MAX)));
+    }
+
+    #[test]
+    fn a_part_holds_what_lies_between_its_bound_and_the_one_before() {
+        for index in 0..Latencies::BUCKETS * Latencies::PARTS {
+            let bound = Latencies::part_bound_us(index);
+            let before = if index == 0 { 0 } else { Latencies::part_bound_us(index - 1) };
+            assert!(index < Latencies::PARTS || (bound - before) * 8 <= bound, "{before} to {bound}");
+            let latencies = Latencies::default();
+            latencies.record(before + 1, 1);
+            latencies.record(bound, 1);
+            let mut sums = [0; Latencies::BUCKETS * Latencies::PARTS];
+            latencies.add_parts(&mut sums);
+            assert_eq!(sums[index], 2, "{before} to {bound}");
+            let whole = index / Latencies::PARTS;
+            assert_eq!(latencies.values().0[whole], 2, "a part lies in one bucket");
+            assert!(bound <= Latencies::bound_us(whole), "and ends with it at the latest");
+        }
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! What following the fleet's stream came to.
 
-use std::fmt::Write;
-
-use super::{Counter, Gauge};
+use super::{Counter, Families, Gauge};
 
 /// Written by the task that follows, on the operators' thread.
 #[derive(Debug, Default)]
@@ -34,46 +32,31 @@ impl FleetMetrics {
         }
     }
 
-    /// The lines of the metrics page.
-    pub fn render(&self, now_ms: u64) -> String {
-        let mut page = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, lines: &[(&str, u64)]| {
-            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in lines {
-                let _ = writeln!(page, "{name}{labels} {value}");
-            }
-        };
-        family(
-            "forebay_registry_stale_seconds",
-            "gauge",
-            "For how long apps and keys may have been stale; 0 while the fleet is followed.",
-            &[("", self.stale_seconds(now_ms))],
-        );
-        family(
-            "forebay_fleet_entries_total",
-            "counter",
-            "Entries of the fleet's stream, by what became of them.",
-            &[
-                ("{outcome=\"applied\"}", self.applied.value()),
-                ("{outcome=\"known\"}", self.known.value()),
-                ("{outcome=\"conflict\"}", self.conflicts.value()),
-                ("{outcome=\"gap\"}", self.gaps.value()),
-                ("{outcome=\"refused\"}", self.refused.value()),
-            ],
-        );
-        family(
-            "forebay_fleet_snapshots_total",
-            "counter",
-            "Snapshots published by this node.",
-            &[("", self.snapshots.value())],
-        );
-        family(
-            "forebay_fleet_connects_total",
-            "counter",
-            "Connections opened to the fleet's stream.",
-            &[("", self.connects.value())],
-        );
-        page
+    /// Adds its numbers, as they are at `now_ms` on the monotonic clock.
+    pub(super) fn add_to(&self, families: &mut Families, now_ms: u64) {
+        families
+            .gauge(
+                "forebay_registry_stale_seconds",
+                "For how long apps and keys may have been stale; 0 while the fleet is followed.",
+            )
+            .single(self.stale_seconds(now_ms));
+        let entries = families
+            .counter("forebay_fleet_entries_total", "Entries of the fleet's stream, by what became of them.");
+        for (outcome, count) in [
+            ("applied", &self.applied),
+            ("known", &self.known),
+            ("conflict", &self.conflicts),
+            ("gap", &self.gaps),
+            ("refused", &self.refused),
+        ] {
+            entries.per("outcome", outcome, count.value());
+        }
+        families
+            .counter("forebay_fleet_snapshots_total", "Snapshots published by this node.")
+            .single(self.snapshots.value());
+        families
+            .counter("forebay_fleet_connects_total", "Connections opened to the fleet's stream.")
+            .single(self.connects.value());
     }
 }
 
@@ -88,7 +71,9 @@ mod tests {
         metrics.stale_since_ms.set(8_900);
         assert_eq!((metrics.stale_seconds(9_000), metrics.stale_seconds(11_000)), (1, 2));
         metrics.refused.add(3);
-        let page = metrics.render(11_000);
+        let mut families = Families::default();
+        metrics.add_to(&mut families, 11_000);
+        let page = super::super::render(&families);
         for line in ["forebay_registry_stale_seconds 2", "forebay_fleet_entries_total{outcome=\"refused\"} 3"]
         {
             assert!(page.lines().any(|l| l == line), "missing {line} in\n{page}");

@@ -11,6 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 use crate::telemetry::HandshakeMetrics;
 
@@ -57,6 +59,7 @@ impl Tls {
     ) -> Result<Self, TlsFilesError> {
         let ticketer = Ticketer::new().map_err(TlsFilesError::Pair)?;
         let config = Mutex::new(configure(certificate, key, ticketer.clone())?);
+        metrics.certificate_not_after_seconds.set(not_after_seconds(certificate));
         Ok(Self { config, ticketer, under_way: Arc::default(), metrics })
     }
 
@@ -64,10 +67,12 @@ impl Tls {
     pub fn replace(&self, certificate: &[u8], key: &[u8]) -> Result<(), TlsFilesError> {
         let config = configure(certificate, key, self.ticketer.clone())?;
         *self.config.lock() = config;
+        self.metrics.certificate_not_after_seconds.set(not_after_seconds(certificate));
         Ok(())
     }
 
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    /// What a new connection is served with.
+    pub fn config(&self) -> Arc<ServerConfig> {
         self.config.lock().clone()
     }
 
@@ -123,4 +128,40 @@ fn configure(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = ticketer;
     Ok(Arc::new(config))
+}
+
+/// When the first certificate of a file ends, seconds since the Unix epoch. One that cannot be read here has none (0), and is served all the same.
+fn not_after_seconds(certificate: &[u8]) -> u64 {
+    let first = CertificateDer::from_pem_slice(certificate).ok();
+    let read = first.and_then(|der| Certificate::from_der(&der).ok());
+    read.map_or(0, |read| read.tbs_certificate.validity.not_after.to_unix_duration().as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn it_is_known_when_the_certificate_in_use_ends() {
+        let pair = |year| {
+            let key = KeyPair::generate().expect("a key");
+            let mut params = CertificateParams::default();
+            params.not_after = date_time_ymd(year, 7, 1);
+            let certificate = params.self_signed(&key).expect("a certificate");
+            (certificate.pem(), key.serialize_pem())
+        };
+        let metrics = Arc::<HandshakeMetrics>::default();
+        let ends = || metrics.certificate_not_after_seconds.value();
+        // The form of the date changes with 2050: RFC 5280 section 4.1.2.5.
+        let (first, second) = (pair(2030), pair(2050));
+        let tls = Tls::new(first.0.as_bytes(), first.1.as_bytes(), metrics.clone()).expect("a pair");
+        assert_eq!(ends(), 1_909_094_400);
+        tls.replace(first.0.as_bytes(), second.1.as_bytes()).expect_err("of two pairs");
+        assert_eq!(ends(), 1_909_094_400);
+        tls.replace(second.0.as_bytes(), second.1.as_bytes()).expect("a pair");
+        assert_eq!(ends(), 2_540_246_400);
+        assert_eq!(not_after_seconds(b"no certificate"), 0);
+    }
 }

@@ -1,6 +1,5 @@
 //! Behind a balancer: the PROXY protocol, and what is known of a client by it.
 
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -96,22 +95,26 @@ fn a_header_is_required_where_it_is_believed_and_refused_elsewhere() {
 pub(crate) struct Haproxy {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Where it tells its numbers.
+    operators: SocketAddr,
     _configuration: tempfile::NamedTempFile,
 }
 
 impl Haproxy {
     pub(crate) fn start(nodes: &[&Node]) -> Self {
         // Nobody else gets a port of the kernel's choice so soon again.
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let port = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let (address, operators) = (port(), port());
         let deployed = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/haproxy/haproxy.cfg");
         let mut text = std::fs::read_to_string(deployed).expect("the configuration");
         let mut command = Command::new("haproxy");
+        let line = |number: usize| format!("    server node{number} \"${{FOREBAY_NODE_{number}}}\"\n");
         for (number, node) in (1..).zip(nodes) {
-            let name = format!("FOREBAY_NODE_{number}");
-            if !text.contains(&name) {
-                let _ = writeln!(text, "    server node{number} \"${{{name}}}\"");
+            if !text.contains(&line(number)) {
+                let before = line(number - 1);
+                text = text.replace(&before, &(before.clone() + &line(number)));
             }
-            command.env(name, node.address.to_string());
+            command.env(format!("FOREBAY_NODE_{number}"), node.address.to_string());
         }
         let configuration = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(configuration.path(), text).expect("written");
@@ -119,9 +122,10 @@ impl Haproxy {
             .args(["-db", "-q", "-f"])
             .arg(configuration.path())
             .env("FOREBAY_BIND", address.to_string())
+            .env("FOREBAY_STATS_BIND", operators.to_string())
             .spawn()
             .expect("haproxy is installed (scripts/install haproxy)");
-        let haproxy = Self { child, address, _configuration: configuration };
+        let haproxy = Self { child, address, operators, _configuration: configuration };
         await_true("haproxy listens", || TcpStream::connect(address).is_ok());
         haproxy
     }
@@ -164,6 +168,12 @@ fn a_rolling_restart_behind_haproxy_fails_no_request() {
     };
     let running = Loadtest { node: &nodes[0], app: &app }
         .start_at(haproxy.address, &["--duration", "10m", "--connections", "32", "--rate", "500"]);
+    let page = Http::connect(haproxy.operators).get("/metrics");
+    let is_up =
+        |line: &&str| line.starts_with("haproxy_server_status{proxy=\"nodes\"") && line.ends_with(" 1");
+    let up =
+        String::from_utf8_lossy(&page.body).lines().filter(is_up).filter(|l| l.contains("\"UP\"")).count();
+    assert_eq!(up, 2, "it says so for Prometheus");
     await_true("both nodes have work", || accepted(&nodes).iter().all(|count| *count > 100));
     for restarted in 0..2 {
         nodes[restarted].signal(Signal::TERM);

@@ -1,7 +1,7 @@
 //! TLS on the public listener, with a client of another make than the server's code around it: rustls as applications use it.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, Strea
 use crate::support::{Http, Node, await_some, await_true, forebay, socket_to};
 
 /// A certificate for `localhost` that vouches for itself, with its key, both PEM.
-struct Pair {
-    certificate: String,
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
     key: String,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&KeyPair::generate().expect("a key"))
     }
 
@@ -30,7 +30,7 @@ impl Pair {
         Self { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
-    fn write(&self, folder: &Path) -> [String; 2] {
+    pub(crate) fn write(&self, folder: &Path) -> [String; 2] {
         let paths = ["cert.pem", "key.pem"].map(|name| folder.join(name));
         std::fs::write(&paths[0], &self.certificate).expect("written");
         std::fs::write(&paths[1], &self.key).expect("written");
@@ -38,7 +38,7 @@ impl Pair {
     }
 
     /// What a client that trusts this certificate is set up with.
-    fn client(&self, version: &'static rustls::SupportedProtocolVersion) -> Arc<ClientConfig> {
+    pub(crate) fn client(&self, version: &'static rustls::SupportedProtocolVersion) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("PEM"))
@@ -58,6 +58,12 @@ fn node_with(pair: &Pair, flags: &[&str]) -> (Node, tempfile::TempDir) {
     let [certificate, key] = pair.write(folder.path());
     let flags = [&["--tls-cert", &certificate, "--tls-key", &key], flags].concat();
     (Node::alone(&flags), folder)
+}
+
+/// HTTP over TLS on a new connection.
+pub(crate) fn https_to(address: SocketAddr, config: &Arc<ClientConfig>) -> Http {
+    let stream = StreamOwned::new(connection(config), socket_to(address));
+    Http::through(&stream.sock.try_clone().expect("a descriptor"), stream)
 }
 
 fn connection(config: &Arc<ClientConfig>) -> ClientConnection {

@@ -3,13 +3,16 @@
 //! The tests start what they need themselves (`scripts/broker`), in places of their own.
 
 mod accepts;
+mod admin;
 mod balancers;
 mod broker_loss;
 mod browser;
 mod config;
 mod connections;
 mod cors;
+mod crash_reports;
 mod credentials;
+mod dashboard;
 mod disk_full;
 mod encodings;
 mod fleet;
@@ -19,6 +22,7 @@ mod journal;
 mod journal_tool;
 mod large_bodies;
 mod load;
+mod metrics;
 mod overload;
 mod rates;
 mod raygun;
@@ -31,3 +35,4 @@ mod strictness;
 #[allow(dead_code, unused_imports, reason = "shared with the chaos tests, which need other parts of it")]
 mod support;
 mod tls;
+mod why_refused;

@@ -149,6 +149,27 @@ fn a_queue_that_is_full_and_rejects_holds_events_back_without_a_hot_loop() {
 }
 
 #[test]
+fn when_the_limit_of_a_quorum_queue_is_lifted_the_flow_comes_back() {
+    let node = Node::start(&["--queue-type", "quorum"]);
+    let app = node.app("demo");
+    let token = node.token(&app);
+    node.http().event(&token, "{}").id();
+    await_true("it is confirmed", || node.metric("forebay_events_confirmed_total") > 0);
+    let name = &node.queue.name;
+    let limit = r#"{"max-length":1,"overflow":"reject-publish"}"#;
+    let pattern = format!("^{name}$");
+    Broker::main().ctl(&["set_policy", name, &pattern, limit, "--apply-to", "queues"]);
+    let refused = || {
+        node.http().event(&token, "{}").id();
+        node.metric("forebay_broker_nacked_messages_total") > 0
+    };
+    await_true("the broker refuses", refused);
+    // RabbitMQ 3.10 goes on refusing what comes over this channel.
+    Broker::main().ctl(&["clear_policy", name]);
+    await_true("all are confirmed", || node.metric("forebay_events_pending") == 0);
+}
+
+#[test]
 fn an_event_that_no_broker_takes_is_parked_and_all_others_arrive() {
     let exclusive = Broker::exclusive();
     let broker = exclusive.broker;

@@ -18,6 +18,9 @@ const SPECTRUM_TICKS: u32 = 10;
 /// A last stretch that is shorter than this part of the others says little, and looks like a drop.
 const LAST_STRETCH_MIN: f64 = 0.5;
 
+/// The colours of answers by code, from the most frequent on.
+const CODE_CLASSES: [&str; 6] = ["overloaded", "refused", "limited", "failed", "p50", "other"];
+
 /// A stretch with its place on the time axis.
 struct Placed<'a> {
     from: f64,
@@ -160,13 +163,8 @@ pub(super) fn answers(report: &Report) -> Plot {
     let mut bases = vec![0.0; placed.len()];
     let mut layers = Vec::new();
     for meaning in Meaning::ALL {
-        let count = |p: &Placed<'_>| p.stretch.meanings[meaning.as_str()];
-        let columns = placed.iter().zip(&mut bases).map(|(p, base)| {
-            let low = *base;
-            *base += p.rate(count(p));
-            Column { from: p.from, to: p.to, low, high: *base }
-        });
-        let shape = Shape::Columns(columns.collect());
+        let rate = |p: &Placed<'_>| p.rate(p.stretch.meanings[meaning.as_str()]);
+        let shape = Shape::Columns(stacked(&placed, &mut bases, rate));
         // What never happened needs no place in the legend.
         if report.meanings[meaning.as_str()] > 0 {
             layers.push(Layer { name: meaning.as_str().to_owned(), class: meaning.as_str(), shape });
@@ -192,6 +190,58 @@ pub(super) fn answers(report: &Report) -> Plot {
         layers,
         spots: spots.collect(),
     }
+}
+
+/// Answers other than 2xx over time, by code; none if there were none.
+pub(super) fn codes(report: &Report) -> Option<Plot> {
+    let mut names: Vec<&str> = report.refusals.keys().map(String::as_str).collect();
+    names.sort_by_key(|name| std::cmp::Reverse(report.refusals[*name]));
+    // The largest have a colour each; what is left shares the last one.
+    let rest = names.split_off(names.len().min(CODE_CLASSES.len() - 1));
+    let mut bands: Vec<(&str, Vec<&str>)> = names.into_iter().map(|name| (name, vec![name])).collect();
+    bands.extend((!rest.is_empty()).then_some(("other", rest)));
+    let placed = placed(report);
+    let rate = |p: &Placed<'_>, names: &[&str]| {
+        p.rate(names.iter().filter_map(|name| p.stretch.refusals.get(*name)).sum())
+    };
+    let mut bases = vec![0.0; placed.len()];
+    let layers: Vec<_> = bands
+        .iter()
+        .zip(CODE_CLASSES)
+        .map(|((name, names), class)| {
+            let shape = Shape::Columns(stacked(&placed, &mut bases, |p| rate(p, names)));
+            Layer { name: (*name).to_owned(), class, shape }
+        })
+        .collect();
+    let highest = bases.iter().copied().fold(0.0, f64::max);
+    let spots = placed.iter().map(|p| {
+        let mut title = p.span();
+        for (name, rate) in bands.iter().map(|(name, names)| (name, rate(p, names))) {
+            if rate > 0.0 {
+                let _ = write!(title, "\n{name} {}", shown_rate(rate));
+            }
+        }
+        Spot { from: p.from, to: p.to, title }
+    });
+    let spots = spots.collect();
+    (!layers.is_empty()).then(|| Plot {
+        title: "Answers other than 2xx",
+        note: "By status and code, to good requests and to bad ones.",
+        x: Axis::time(end(&placed)),
+        y: Axis::linear(highest.max(1.0), STEPS, "answers a second", short),
+        layers,
+        spots,
+    })
+}
+
+/// Columns on top of what stands there already.
+fn stacked(placed: &[Placed<'_>], bases: &mut [f64], rate: impl Fn(&Placed<'_>) -> f64) -> Vec<Column> {
+    let columns = placed.iter().zip(bases).map(|(p, base)| {
+        let low = *base;
+        *base += rate(p);
+        Column { from: p.from, to: p.to, low, high: *base }
+    });
+    columns.collect()
 }
 
 /// What the node said of itself.

@@ -27,7 +27,8 @@ pub(crate) fn page(report: &Report, tally: &Tally) -> String {
     section(&mut out, "Latency", latency, "");
     let mut table = String::new();
     tables::meanings(&mut table, report);
-    section(&mut out, "Answers", [charts::answers(report)], &table);
+    let answers = [charts::answers(report)].into_iter().chain(charts::codes(report));
+    section(&mut out, "Answers", answers, &table);
     out.push_str("<section class=\"tables\">\n");
     tables::latencies(&mut out, report);
     tables::codes(&mut out, report);
@@ -140,6 +141,7 @@ mod tests {
             "Latency over time",
             "Latency by percentile",
             "Answers by meaning",
+            "5 to 6 s\n503 overloaded 50/s",
             "503 overloaded",
             "CPU of the node",
             "Events pending",
@@ -155,6 +157,7 @@ mod tests {
         assert!(!full.contains("Queue to the forwarder"), "the node did not say");
         assert!(empty.contains("Nothing was accepted") && !empty.contains("The node"));
         assert!(!empty.contains("Bad requests"), "there were none");
+        assert!(!empty.contains("to good requests and to bad ones"), "nothing else was answered");
     }
 
     #[test]

@@ -17,7 +17,7 @@ impl Connection {
         let is_in_body = self.life == Life::Open && self.phase() == Phase::Body && !self.is_skipping;
         if held > before && is_in_body && !desk.memory.has_room(held - before) {
             let ticket = self.forget_request().expect("a body has its ticket");
-            let response = desk.service.no_memory(ticket, desk.moment);
+            let response = desk.service.no_memory(ticket, self.address, desk.moment);
             self.answer(response, Shape::last(false), desk);
         }
         let held = self.holds();

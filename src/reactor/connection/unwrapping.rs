@@ -26,7 +26,7 @@ impl Connection {
                 }
                 wire::Step::Broken(detail) => {
                     let violation = Violation::Malformed(detail);
-                    let response = desk.service.violation(violation, None, desk.moment);
+                    let response = desk.service.violation(violation, None, self.address, desk.moment);
                     self.answer(response, Shape::last(false), desk);
                 }
                 wire::Step::TurnedAway | wire::Step::Failed => self.life = Life::Flushing,

@@ -77,9 +77,9 @@ impl<D: Driver> Reactor<D> {
         let now_us = us(self.driver.now());
         let mut end = first;
         for (awaiting, is_told) in self.committing.drain() {
-            let Awaiting { app, slot, generation, number, events, level, since_us } = awaiting;
+            let Awaiting { app, slot, generation, number, events, bytes, level, since_us } = awaiting;
             end = end.plus(events.into());
-            self.desk.service.count_accepted(app, events);
+            self.desk.service.count_accepted(app, events, bytes, self.desk.moment);
             // Its connection may have died meanwhile; its events have not.
             let Some(connection) = self.table.find(Token { slot, generation }).filter(|_| !is_told) else {
                 continue;
@@ -106,12 +106,13 @@ impl<D: Driver> Reactor<D> {
         for (Awaiting { app, slot, generation, number, events, .. }, is_told) in self.committing.drain() {
             match self.table.find(Token { slot, generation }).filter(|_| !is_told) {
                 Some(connection) => {
+                    let address = connection.address;
                     connection
                         .answers
-                        .refuse(number, |accepted| service.not_taken_over(accepted, code, moment));
+                        .refuse(number, |accepted| service.not_taken_over(accepted, code, address, moment));
                     touch(&mut self.touched, connection);
                 }
-                None => service.count_not_taken_over(app, code, events),
+                None => service.count_not_taken_over(app, code, events, moment),
             }
         }
     }
@@ -129,8 +130,9 @@ impl<D: Driver> Reactor<D> {
         for batch in [&mut self.committing, &mut self.desk.awaiting] {
             while let Some(Awaiting { slot, generation, number, .. }) = batch.pop_expired(until_us) {
                 let Some(connection) = self.table.find(Token { slot, generation }) else { continue };
-                let reached = AckLevel::Queued;
-                connection.answers.refuse(number, |accepted| service.ack_timeout(accepted, reached, moment));
+                let (reached, address) = (AckLevel::Queued, connection.address);
+                let told = |accepted: &_| service.ack_timeout(accepted, reached, address, moment);
+                connection.answers.refuse(number, told);
                 touch(&mut self.touched, connection);
             }
         }
@@ -191,7 +193,9 @@ impl<D: Driver> Reactor<D> {
         let is_synced = waiter.end <= self.appender.log().marks().synced();
         let reached = if is_synced { AckLevel::Synced } else { AckLevel::Written };
         let (service, moment) = (&mut self.desk.service, self.desk.moment);
-        connection.answers.refuse(waiter.number, |accepted| service.ack_timeout(accepted, reached, moment));
+        let address = connection.address;
+        let told = |accepted: &_| service.ack_timeout(accepted, reached, address, moment);
+        connection.answers.refuse(waiter.number, told);
         touch(&mut self.touched, connection);
     }
 

@@ -97,9 +97,15 @@ impl Http {
         String::from_utf8(std::mem::take(&mut self.buffer)).expect("UTF-8")
     }
 
-    /// Sends a request with a body and reads its answer.
+    /// Posts a body and reads the answer.
     pub(crate) fn post(&mut self, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut request = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n", body.len());
+        self.tell("POST", path, fields, body)
+    }
+
+    /// Sends a request with a body and reads its answer.
+    pub(crate) fn tell(&mut self, method: &str, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in fields {
             let _ = write!(request, "{name}: {value}\r\n");
         }
@@ -110,7 +116,7 @@ impl Http {
 
     /// Sends a request without a body and reads its answer.
     pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         for (name, value) in fields {
             let _ = write!(request, "{name}: {value}\r\n");
         }

@@ -1,19 +1,26 @@
 //! Starting, asking and awaiting.
 
 mod broker;
+mod chromium;
+pub(crate) mod dogstatsd;
 mod http;
 mod loadtest;
 mod node;
+mod prometheus;
 mod queue;
+mod statsd;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use broker::{Broker, Exclusive};
+pub(crate) use chromium::Chromium;
 pub(crate) use http::{Answer, Http, socket_to};
 pub(crate) use loadtest::{Collector, Loadtest, Running};
 pub(crate) use node::{App, Metrics, Node, forebay};
+pub(crate) use prometheus::{Prometheus, promtool};
 pub(crate) use queue::Queue;
+pub(crate) use statsd::StatsdServer;
 
 /// How long anything may take that is awaited.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);

@@ -346,6 +346,17 @@ impl App {
 }
 
 impl Metrics {
+    /// The page.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The value of a metric that is no whole number.
+    pub(crate) fn number(&self, name: &str) -> f64 {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no metric {name} in {}", self.0)).parse().expect("a number")
+    }
+
     /// The value of a metric, with its labels as they are written.
     pub(crate) fn value(&self, name: &str) -> u64 {
         let line = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -1,0 +1,234 @@
+//! `GET /api/pulse`, its history, and its stream: how the node does, once a second, for as many as look.
+//!
+//! Nobody looks: a sample of the counters a second. One looks, or fifty: the page is put together once a second, and written to each.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use futures_util::stream;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
+
+use super::Operator;
+use crate::auth::{AppId, SharedCredentials};
+use crate::clock;
+use crate::telemetry::{
+    AppLabel, Broker, Circumstances, Headroom, OtherThreads, POINTS_MAX, Point, Pulse, Pulses, Sample,
+    retry_after,
+};
+
+/// From one sample to the next.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Viewers of the stream at a time; past it, 503.
+const VIEWERS_MAX: usize = 64;
+/// After how many milliseconds a browser asks for a broken stream again.
+const RETRY_MS: u16 = 2000;
+
+/// The last minutes of a node, and those who look on.
+#[derive(Debug)]
+pub struct PulseDesk {
+    node: String,
+    has_broker: bool,
+    journal_bytes_max: u64,
+    credentials: Arc<SharedCredentials>,
+    pulses: Mutex<Pulses>,
+    /// The newest page as an event of the stream.
+    newest: watch::Sender<Bytes>,
+    places: Arc<Semaphore>,
+}
+
+impl PulseDesk {
+    /// Of a node with this name; `codes` are the names of the refusal codes, by index.
+    pub fn new(
+        node: String,
+        has_broker: bool,
+        journal_bytes_max: u64,
+        credentials: Arc<SharedCredentials>,
+        codes: Vec<&'static str>,
+    ) -> Self {
+        Self {
+            node,
+            has_broker,
+            journal_bytes_max,
+            credentials,
+            pulses: Mutex::new(Pulses::new(codes)),
+            newest: watch::Sender::default(),
+            places: Arc::new(Semaphore::new(VIEWERS_MAX)),
+        }
+    }
+
+    /// What is left of the node's capacity; none while there is too little traffic to tell.
+    pub(super) fn headroom(&self) -> Option<Headroom> {
+        self.pulses.lock().headroom(self.journal_bytes_max)
+    }
+}
+
+pub(super) fn routes() -> Router<Arc<Operator>> {
+    Router::new()
+        .route("/api/pulse", get(pulse))
+        .route("/api/pulse/history", get(history))
+        .route("/api/pulse/stream", get(watch_stream))
+}
+
+/// Samples once a second, for as long as it is not dropped.
+pub async fn keep_sampling(operator: Arc<Operator>) {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut busy = ProcessBusy::default();
+    loop {
+        interval.tick().await;
+        let desk = &operator.pulse;
+        let journal_bytes = operator.journal.bytes.load(Ordering::Relaxed);
+        let mut sample = Sample::take(&operator.books, journal_bytes, clock::monotonic(), clock::wall());
+        sample.others = others(&operator, busy.since_before(sample.at));
+        desk.pulses.lock().observe(sample, || operator.books.balance().apps);
+        if desk.newest.receiver_count() > 0
+            && let Some(pulse) = page(&operator)
+        {
+            desk.newest.send_replace(event(&pulse));
+        }
+    }
+}
+
+/// How busy the threads were that do not say so themselves.
+fn others(operator: &Operator, process: Option<f64>) -> OtherThreads {
+    let threads = operator.observed.last().usage.threads;
+    let of = |name| threads.get(name).copied().map(permille);
+    OtherThreads {
+        forwarder_permille: of("forwarder"),
+        writers_permille: of("iou-wrk"),
+        process_permille: process.map(permille),
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of some CPUs, never below zero"
+)]
+fn permille(ratio: f64) -> u64 {
+    (ratio * 1e3).round() as u64
+}
+
+/// How much of the CPUs that it may use the process takes.
+#[derive(Default)]
+struct ProcessBusy {
+    /// When it was last asked, monotonic, and the CPU time of the process then.
+    before: Option<(Duration, Duration)>,
+}
+
+impl ProcessBusy {
+    fn since_before(&mut self, now: Duration) -> Option<f64> {
+        let cpu = clock::process_cpu();
+        let (then, used) = self.before.replace((now, cpu))?;
+        let cpus = u32::try_from(std::thread::available_parallelism().ok()?.get()).ok()?;
+        let could_be = now.checked_sub(then).filter(|elapsed| !elapsed.is_zero())? * cpus;
+        Some(cpu.saturating_sub(used).div_duration_f64(could_be))
+    }
+}
+
+async fn pulse(State(operator): State<Arc<Operator>>) -> Response {
+    match page(&operator) {
+        Some(pulse) => (no_store(), axum::Json(pulse)).into_response(),
+        None => not_now(),
+    }
+}
+
+/// The last minutes, oldest first: what a plot begins with.
+async fn history(State(operator): State<Arc<Operator>>) -> Response {
+    let points: Vec<Point> = operator.pulse.pulses.lock().history().iter().cloned().collect();
+    let history = serde_json::json!({
+        "interval_seconds": INTERVAL.as_secs(),
+        "points_max": POINTS_MAX,
+        "points": points,
+    });
+    (no_store(), axum::Json(history)).into_response()
+}
+
+/// A viewer of the stream.
+struct Viewer {
+    newest: watch::Receiver<Bytes>,
+    /// What is still to be sent before the next page.
+    first: Option<Bytes>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The stream: server-sent events, one a second. Who reads slowly misses pages, and holds nobody up.
+async fn watch_stream(State(operator): State<Arc<Operator>>) -> Response {
+    let Ok(place) = operator.pulse.places.clone().try_acquire_owned() else { return not_now() };
+    let mut first = format!("retry: {RETRY_MS}\n\n").into_bytes();
+    if let Some(pulse) = page(&operator) {
+        first.extend_from_slice(&event(&pulse));
+    }
+    let viewer =
+        Viewer { newest: operator.pulse.newest.subscribe(), first: Some(first.into()), _place: place };
+    let pages = stream::unfold(viewer, async |mut viewer| {
+        let page = if let Some(first) = viewer.first.take() {
+            first
+        } else {
+            viewer.newest.changed().await.ok()?;
+            viewer.newest.borrow_and_update().clone()
+        };
+        Some((Ok::<_, Infallible>(page), viewer))
+    });
+    let fields =
+        [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store, no-transform")];
+    (fields, Body::from_stream(pages)).into_response()
+}
+
+/// The page of now; none in the first moments.
+fn page(operator: &Operator) -> Option<Pulse> {
+    let desk = &operator.pulse;
+    let now = clock::monotonic();
+    let now_ms = clock::ms(now);
+    let circumstances = Circumstances {
+        node: desk.node.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime: now.saturating_sub(operator.started),
+        live: operator.health.live(now_ms),
+        ready: operator.health.ready(now_ms),
+        is_journal_failing: operator.books.cores.iter().any(|core| core.journal_failing.value() > 0),
+        journal_bytes_max: desk.journal_bytes_max,
+        oldest_pending: Some(operator.observed.last().oldest_pending),
+        broker: Broker {
+            configured: desk.has_broker,
+            up: operator.forwarder.broker_up.value() > 0,
+            unconfirmed_messages: operator.forwarder.unconfirmed_messages.value(),
+        },
+    };
+    let credentials = desk.credentials.newest();
+    let label = |app: Uuid| {
+        let app = credentials.registry.app(AppId(app))?;
+        let events_per_second = app.rate().map(|(rate, _)| rate);
+        Some(AppLabel { name: app.name.clone(), events_per_second })
+    };
+    desk.pulses.lock().pulse(&circumstances, label)
+}
+
+/// A page as an event of the stream.
+fn event(pulse: &Pulse) -> Bytes {
+    let mut event = b"data: ".to_vec();
+    serde_json::to_writer(&mut event, pulse).expect("plain data");
+    event.extend_from_slice(b"\n\n");
+    event.into()
+}
+
+fn no_store() -> [(header::HeaderName, &'static str); 1] {
+    [(header::CACHE_CONTROL, "no-store")]
+}
+
+fn not_now() -> Response {
+    let after = retry_after(Uuid::new_v4());
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, after.to_string())]).into_response()
+}
