@@ -122,7 +122,7 @@ fn a_node_that_has_stopped_is_called_silent_and_its_figures_old() {
 fn the_stream_gives_a_page_a_second_to_a_bounded_number_of_viewers() {
     let node = Node::alone(&[]);
     await_true("the first sample is there", || Http::connect(node.admin).get("/api/pulse").status == 200);
-    let request = b"GET /api/pulse/stream HTTP/1.1\r\nHost: test\r\n\r\n";
+    let request = b"GET /api/pulse/stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut viewers: Vec<_> = (0..64)
         .map(|_| {
             let mut viewer = socket_to(node.admin);
