@@ -81,7 +81,8 @@ fn a_node_that_joins_takes_what_the_fleet_has_and_brings_what_it_has_alone() {
         .find(|app| app["id"] == second.id.as_str())
         .expect("there")
         .clone();
-    (old["version"], old["enabled"]) = (1.into(), true.into());
+    // None that the fleet ever had, wherever in the stream the node compares the two.
+    (old["version"], old["enabled"], old["name"]) = (1.into(), true.into(), "of its own".into());
     file["apps"].as_array_mut().expect("a list").push(old);
     std::fs::write(before.apps_file(), file.to_string()).expect("written");
     let b = fleet.again(before);
