@@ -17,10 +17,12 @@
 //! | [`forward`] | batches to the broker, and which of them are confirmed |
 //!
 //! Around them: [`node`] starts and stops it all, [`admin`] and [`telemetry`] show how it does, [`config`] holds every flag, [`clock`] is where
-//! time comes from, [`crash`] what a node leaves behind when it dies. [`fleet`] keeps the apps and keys of many nodes the same.
+//! time comes from, [`crash`] what a node leaves behind when it dies. [`fleet`] keeps the apps and keys of many nodes the same, [`remote`] is how a
+//! node is asked from elsewhere, and [`amqp`] what all who speak to a broker share.
 //! `docs/architecture.md` has the pictures and what must stay true.
 
 pub mod admin;
+pub mod amqp;
 pub mod api;
 pub mod auth;
 pub mod backoff;
@@ -35,6 +37,7 @@ pub mod http;
 pub mod journal;
 pub mod node;
 pub mod reactor;
+pub mod remote;
 pub mod supervisor;
 pub mod telemetry;
 pub mod uring;

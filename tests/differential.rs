@@ -27,10 +27,9 @@ struct Message {
 /// What we see, until we refuse or the connection would end.
 fn ours(input: &[u8]) -> Vec<Message> {
     let mut decoder = Decoder::default();
-    let mut input = input.to_vec();
     let (mut used, mut messages, mut path, mut keep_alive) = (0, Vec::new(), String::new(), true);
     while keep_alive || !path.is_empty() {
-        let (more, step) = decoder.step(&mut input[used..], LIMITS);
+        let (more, step) = decoder.step(&input[used..], LIMITS);
         used += more;
         match step {
             Step::Head(head) => {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// Which modules a module may use; all others are above it, or none of its business.
 const EDGES: &[(&str, &[&str])] = &[
+    ("amqp", &[]),
     ("backoff", &[]),
     ("clock", &[]),
     ("config", &[]),
+    ("remote", &[]),
     ("uring", &["clock"]),
     ("supervisor", &["uring"]),
     ("http", &[]),
@@ -24,9 +26,9 @@ const EDGES: &[(&str, &[&str])] = &[
         &["api", "clock", "config", "event", "handoff", "http", "journal", "telemetry", "uring", "wire"],
     ),
     ("crash", &["clock", "telemetry"]),
-    ("forward", &["backoff", "clock", "config", "event", "handoff", "journal", "telemetry"]),
-    ("fleet", &["auth", "backoff", "clock", "telemetry"]),
-    ("admin", &["auth", "clock", "fleet", "journal", "telemetry", "wire"]),
+    ("forward", &["amqp", "backoff", "clock", "config", "event", "handoff", "journal", "telemetry"]),
+    ("fleet", &["amqp", "auth", "backoff", "clock", "telemetry"]),
+    ("admin", &["auth", "clock", "fleet", "journal", "remote", "telemetry", "wire"]),
     (
         "node",
         &[
@@ -42,6 +44,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "handoff",
             "journal",
             "reactor",
+            "remote",
             "supervisor",
             "telemetry",
             "uring",
@@ -51,7 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 /// Those that may read a clock; all others take time as an argument. `clock` also does arithmetic, which anybody may use.
 const CLOCK_READERS: &[&str] =
-    &["clock.rs", "uring/", "forward/", "fleet/follow.rs", "admin/", "crash/", "node/", "cli/"];
+    &["clock.rs", "uring/", "forward/", "fleet/follow/", "admin/", "crash/", "node/", "cli/"];
 /// Those that may touch the file system.
 const FILE_USERS: &[&str] = &[
     "auth/file.rs",

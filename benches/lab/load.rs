@@ -61,6 +61,16 @@ impl Lab {
         Self::found(&report, before, served, served)
     }
 
+    /// Loads a node of its own that gives its 202 at `written` and has no broker, and removes what it kept: nothing else of it needs the load's CPU.
+    pub(crate) fn load_lone_node(&self, port: u16, seconds: u64, flags: &[&str]) -> Load {
+        // All of a run has to find room: nobody takes anything away.
+        let node = self.node("lone", port, &["--ack", "written", "--journal-max", "16GiB"]);
+        let load = self.load_new(&node, seconds, flags);
+        drop(node);
+        self.forget("lone");
+        load
+    }
+
     /// Loads a server so long, all of which it has to accept; returns the report.
     pub(crate) fn send(&self, server: &Server, seconds: u64, flags: &[&str]) -> Value {
         let duration = format!("{seconds}s");

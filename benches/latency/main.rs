@@ -1,6 +1,7 @@
 //! The tail of the 202 at half of the node's limit, beside nginx's constant answer at the same rate; and how a step from next to nothing to nearly all is taken.
 //!
-//! The node gives its 202 at `written`. Its reactor and nginx run on CPU 0; load, forwarder and broker on CPU 1. Rounds are interleaved.
+//! The node gives its 202 at `written`. Its reactor and nginx run on CPU 0, the load on CPU 1. The tail is that of a node without a broker: one that shares the
+//! load's CPU would be what the tail tells of, and no 202 waits for it. The steps have one, and the forwarder, on CPU 1. Rounds are interleaved.
 //! `scripts/bench-latency` builds and starts what this needs.
 
 #[path = "../lab/mod.rs"]
@@ -19,8 +20,9 @@ use std::fs;
 use serde_json::Value;
 
 use lab::statistics::Interval;
-use lab::{Lab, Server, rounds_and_seconds};
+use lab::{Lab, Load, Server, rounds_and_seconds};
 
+const LONE_PORT: u16 = 18480;
 /// Runs at full load that tell the limit.
 const LIMIT_RUNS: usize = 3;
 /// Parts of the limit before and after the step.
@@ -37,28 +39,34 @@ const STEP_MULTIPLE_MAX: f64 = 10.0;
 fn main() {
     let (rounds, seconds) = rounds_and_seconds(10);
     let lab = Lab::open();
-    let (node, nginx) = (lab.node_at("written", 18083), servers::nginx(&lab));
-    for server in [&node, &nginx] {
-        lab.warm_up(server);
-    }
-    let limit = (0..LIMIT_RUNS).map(|_| lab.load(&node, seconds, &[]).rate).fold(f64::INFINITY, f64::min);
+    tails(&lab, rounds, seconds);
+    let node = lab.node_at("written", 18083);
+    lab.warm_up(&node);
+    steps(&lab, &node, rounds, limit(|| lab.load(&node, seconds, &[])));
+}
+
+/// The least of some runs at full load, requests a second.
+fn limit(load: impl Fn() -> Load) -> f64 {
+    let limit = (0..LIMIT_RUNS).map(|_| load().rate).fold(f64::INFINITY, f64::min);
     eprintln!("the least of {LIMIT_RUNS} runs at full load: {limit:.0}/s");
-    tails(&lab, [&node, &nginx], rounds, seconds, limit);
-    steps(&lab, &node, rounds, limit);
+    limit
 }
 
 /// Both at half of the node's limit.
-fn tails(lab: &Lab, servers: [&Server; 2], rounds: usize, seconds: u64, limit: f64) {
+fn tails(lab: &Lab, rounds: usize, seconds: u64) {
+    let nginx = servers::nginx(lab);
+    let limit = limit(|| lab.load_lone_node(LONE_PORT, seconds, &[]));
     let rate = format!("{:.0}", limit / 2.0);
     let mut tails = [const { Vec::new() }; 2];
     for round in 0..rounds {
         for step in 0..2 {
             let which = (round + step) % 2;
-            let load = lab.load(servers[which], seconds, &["--rate", &rate]);
-            eprintln!(
-                "round {round} {:8} p99 {:.0} µs, p99.9 {:.0} µs",
-                servers[which].name, load.p99_us, load.p999_us
-            );
+            let flags = ["--rate", &rate];
+            let (name, load) = match which {
+                0 => ("forebay", lab.load_lone_node(LONE_PORT, seconds, &flags)),
+                _ => ("nginx", lab.load_new(&nginx, seconds, &flags)),
+            };
+            eprintln!("round {round} {name:8} p99 {:.0} µs, p99.9 {:.0} µs", load.p99_us, load.p999_us);
             tails[which].push(load.p999_us);
         }
     }

@@ -82,22 +82,22 @@ pub(crate) fn pieces() -> Vec<Piece> {
     pieces
 }
 
-fn parse_head(mut head: Vec<u8>) -> Work {
+fn parse_head(head: Vec<u8>) -> Work {
     Box::new(move || {
         let mut decoder = Decoder::default();
-        let (used, step) = decoder.step(black_box(&mut head), LIMITS);
+        let (used, step) = decoder.step(black_box(&head), LIMITS);
         assert!(matches!(step, Step::Head(_)));
         black_box(used);
     })
 }
 
-fn decode_request(mut request: Vec<u8>) -> Work {
+fn decode_request(request: Vec<u8>) -> Work {
     let mut decoder = Decoder::default();
     Box::new(move || {
-        let (used, step) = decoder.step(black_box(&mut request), LIMITS);
+        let (used, step) = decoder.step(black_box(&request), LIMITS);
         assert!(matches!(step, Step::Head(_)));
         decoder.take_body(usize::MAX);
-        let (_, step) = decoder.step(&mut request[used..], LIMITS);
+        let (_, step) = decoder.step(&request[used..], LIMITS);
         assert!(matches!(step, Step::Body(_)));
     })
 }
@@ -134,11 +134,8 @@ impl SecondLook for NoLooks {
 
 /// The check, with the copy that the parser may spoil: without it, there would be nothing to check the second time.
 fn check(text: Vec<u8>) -> Work {
-    let (mut checker, mut spoiled) = (JsonChecker::default(), text.clone());
-    Box::new(move || {
-        spoiled.copy_from_slice(&text);
-        assert!(checker.check_object(&text, black_box(&mut spoiled), &mut NoLooks).is_ok());
-    })
+    let mut checker = JsonChecker::default();
+    Box::new(move || assert!(checker.check_object(black_box(&text), &mut NoLooks).is_ok()))
 }
 
 fn record(id: Uuid, payload: &[u8]) -> Record<'_> {
@@ -165,13 +162,10 @@ fn frame(text: Vec<u8>) -> Work {
 fn frame_and_check(text: Vec<u8>) -> Work {
     let (mut checker, mut ids, mut batch) =
         (JsonChecker::default(), EventIds::default(), TurnBatch::default());
-    let mut spoiled = text.clone();
     Box::new(move || {
         batch.begin(usize::MAX, usize::MAX);
-        spoiled.copy_from_slice(&text);
-        let placed = batch.append(&record(ids.next(1), &spoiled));
-        let checked = checker.check_object(batch.payload(placed), black_box(&mut spoiled), &mut NoLooks);
-        assert!(checked.is_ok());
+        batch.append(&record(ids.next(1), black_box(&text)));
+        assert!(checker.check_object(&text, &mut NoLooks).is_ok());
         black_box(batch.take());
     })
 }

@@ -72,21 +72,12 @@ impl Run {
                 let server = Server::start("floor", FLOOR_ADDRESS, Server::MAIN_THREAD, command);
                 lab.load_new(&server, seconds, &["--pipeline", depth])
             }
-            Self::Node(depth) => Self::of_a_node(lab, seconds, &["--pipeline", depth]),
+            Self::Node(depth) => lab.load_lone_node(NODE_PORT, seconds, &["--pipeline", depth]),
             Self::Batches => {
                 let path = ["--path", "/v1/events/batch", "--payload", "batch.json"];
-                Self::of_a_node(lab, seconds, &[&path[..], &["--rate", BATCHES_PER_SECOND]].concat())
+                lab.load_lone_node(NODE_PORT, seconds, &[&path[..], &["--rate", BATCHES_PER_SECOND]].concat())
             }
         }
-    }
-
-    fn of_a_node(lab: &Lab, seconds: u64, flags: &[&str]) -> Load {
-        // All of a run has to find room: nobody takes anything away.
-        let node = lab.node("node", NODE_PORT, &["--ack", "written", "--journal-max", "16GiB"]);
-        let load = lab.load_new(&node, seconds, flags);
-        drop(node);
-        lab.forget("node");
-        load
     }
 }
 

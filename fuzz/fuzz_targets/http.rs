@@ -26,11 +26,11 @@ fn feed(input: &[u8], cuts: &[u8]) -> Vec<Told> {
     while start < input.len() {
         let length = cuts.next().map_or(usize::MAX, |cut| usize::from(*cut));
         let end = input.len().min(start.saturating_add(length.max(1)));
-        let mut piece = input[start..end].to_vec();
+        let piece = &input[start..end];
         start = end;
         let mut used = 0;
         loop {
-            let (more, step) = decoder.step(&mut piece[used..], LIMITS);
+            let (more, step) = decoder.step(&piece[used..], LIMITS);
             used += more;
             let mut keep = None;
             match step {
@@ -44,7 +44,6 @@ fn feed(input: &[u8], cuts: &[u8]) -> Vec<Told> {
                 Step::Body(body) => {
                     assert!(body.len() <= BODY_BYTES_MAX);
                     told.push(Told::Body(body.to_vec()));
-                    body.fill(0);
                 }
                 Step::Skipped => told.push(Told::Skipped),
                 Step::Violation(violation) => {

@@ -208,7 +208,7 @@ impl Generator {
     }
 
     fn worked(&self) -> Worked {
-        Worked { at: self.ring.now(), cpu: self.ring.cpu(), queued: queued() }
+        Worked { at: self.ring.now(), cpu: self.ring.usage().cpu, queued: queued() }
     }
 
     /// How long nothing is to be done but to take what comes.

@@ -151,6 +151,12 @@ impl Finding {
                 && broke.service_p50_us <= at_rest.service_p50_us.saturating_mul(3) / 2
         })
     }
+
+    /// The target had no room for what came: this is how fast it is emptied, not how fast it takes events.
+    fn is_full(&self) -> bool {
+        let mostly = self.broke.as_ref().and_then(|broke| broke.mostly);
+        mostly == Some(Meaning::Overloaded.as_str())
+    }
 }
 
 impl fmt::Display for Finding {
@@ -169,6 +175,12 @@ impl fmt::Display for Finding {
             writeln!(
                 f,
                 "  Answers came as fast as at the lowest rate, but requests waited for a connection: more --connections may hold more."
+            )?;
+        }
+        if self.is_full() {
+            writeln!(
+                f,
+                "  The target had no room (503): its broker takes less than this, or its journal is full; a node without a broker keeps everything."
             )?;
         }
         match &self.invalid {
@@ -259,6 +271,23 @@ mod tests {
         ] {
             let probe = probe(max_p99, max_error_ratio, left, 0);
             assert_eq!(probe.came(), came, "{max_p99}, {max_error_ratio}, {left:?}: {probe}");
+        }
+    }
+
+    #[test]
+    fn who_finds_the_target_full_is_told_so() {
+        for (unsent, is_told) in [(0, true), (1000, false)] {
+            let broke = probe("100ms", "0.01", Duration::ZERO, unsent);
+            let finding = Finding {
+                rate: None,
+                invalid: None,
+                max_p99_us: 1,
+                max_error_ratio: 0.01,
+                held: None,
+                broke: Some(broke),
+                probes: Vec::new(),
+            };
+            assert_eq!(finding.to_string().contains("its journal is full"), is_told, "{finding}");
         }
     }
 

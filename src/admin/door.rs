@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -25,8 +26,13 @@ const CONNECTIONS_MAX: usize = 256;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the next request of a connection may take to come, head and all.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is read at a time, and the most that a head may have.
+const BUFFER_BYTES: usize = 32 << 10;
 /// How long answers that are under way have when the node ends.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long what was sent may wait to be taken in by the other side. A viewer of the stream whose machine has vanished would else hold its place
+/// for as long as TCP tries: a quarter of an hour.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be accepted: most likely there are no descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -73,6 +79,8 @@ pub(super) async fn serve(
 async fn converse(stream: TcpStream, tls: Option<Arc<Tls>>, app: Router, watcher: Watcher) {
     // Answers are written whole: there is nothing to wait for.
     let _ = stream.set_nodelay(true);
+    let delivery_ms = u32::try_from(DELIVERY_TIMEOUT.as_millis()).expect("some seconds");
+    let _ = set_tcp_user_timeout(&stream, delivery_ms);
     let Some(tls) = tls else { return exchange(stream, app, watcher).await };
     let handshake = TlsAcceptor::from(tls.config()).accept(stream);
     // A client that does not shake hands is its own business.
@@ -85,6 +93,9 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, app: Ro
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES)
+        // Who has said all there is to say may close its side, and gets the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     // How a connection ends is the client's business.
     let _: Result<(), _> = watcher.watch(connection).await;

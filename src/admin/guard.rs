@@ -122,6 +122,16 @@ impl Guard {
         }
     }
 
+    /// Whether a request that may go on would be let in still, or its token or session has ended since.
+    pub(super) fn still_admits(&self, fields: &HeaderMap, now: Duration) -> bool {
+        let token = self.token.lock().clone();
+        match (token, bearer(fields)) {
+            (None, _) => true,
+            (Some(token), Some(shown)) => token.0.matches(shown),
+            (Some(_), None) => session_of(fields).is_some_and(|cookie| self.sessions.is_open(cookie, now)),
+        }
+    }
+
     /// Wrong ones are counted by address; right ones pass all the same.
     fn check_token(&self, token: &Token, shown: &[u8], peer: IpAddr, now: Duration) -> Result<(), Problem> {
         // Hashes are compared in constant time, so neither does the time tell how long the token is.
@@ -202,11 +212,10 @@ pub(super) async fn guard(State(operator): State<Arc<Operator>>, request: Reques
     let peer = parts.extensions.get::<Peer>().expect("the door adds it").0;
     let judged = operator.control.guard.judge(&parts, peer, clock::monotonic());
     let is_page = wants_page(&parts.method, &parts.headers);
+    let uri = parts.uri.clone();
     let mut response = match judged {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(problem) if is_page && problem.status() == StatusCode::UNAUTHORIZED => {
-            login_page(problem.status())
-        }
+        Err(problem) if is_page && problem.status() == StatusCode::UNAUTHORIZED => login_page(problem, &uri),
         Err(problem) => problem.into_response(),
     };
     let fields = response.headers_mut();

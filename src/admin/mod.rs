@@ -7,6 +7,7 @@ mod apps;
 mod door;
 mod guard;
 mod openapi;
+mod peers;
 mod precondition;
 mod problem;
 mod refusals;
@@ -35,6 +36,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use guard::{Guard, GuardOptions, Token, TokenTextError};
+pub use peers::{PEER_BOUNDS, Peers};
 pub use pulse::{PulseDesk, keep_sampling};
 pub use signing_keys::walk;
 pub use steer::LogLevel;
@@ -44,8 +46,8 @@ use crate::auth::Margins;
 use crate::clock;
 use crate::journal::JournalGauges;
 use crate::telemetry::{
-    Books, FleetMetrics, ForwarderMetrics, HandshakeMetrics, Health, SharedObserved, render, retry_after,
-    verdict_json,
+    Books, FleetMetrics, ForwarderMetrics, HandshakeMetrics, Health, ListedApps, SharedObserved, render,
+    retry_after, verdict_json,
 };
 use crate::wire::Tls;
 
@@ -61,6 +63,8 @@ pub struct Operator {
     pub health: Arc<Health>,
     /// The ledger.
     pub books: Arc<Books>,
+    /// The apps that have numbers of their own.
+    pub listed: ListedApps,
     /// The forwarder's counters.
     pub forwarder: Arc<ForwarderMetrics>,
     /// What TLS handshakes came to.
@@ -79,6 +83,8 @@ pub struct Operator {
     pub observed: Arc<SharedObserved>,
     /// The last minutes.
     pub pulse: PulseDesk,
+    /// The other nodes.
+    pub peers: Peers,
     /// What operators change, and who may.
     pub control: Control,
 }
@@ -121,6 +127,7 @@ fn router(operator: Arc<Operator>) -> Router {
         .merge(apps::routes())
         .merge(dashboard::routes())
         .merge(openapi::routes())
+        .merge(peers::routes())
         .merge(pulse::routes())
         .merge(refusals::routes())
         .merge(session::routes())

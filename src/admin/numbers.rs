@@ -10,11 +10,14 @@ impl Operator {
     /// All numbers. Takes tens of microseconds and waits for nobody.
     pub fn families(&self) -> Families {
         let cores: Vec<_> = self.books.cores.iter().map(|core| &**core).collect();
+        let balance = self.books.balance();
         Scrape {
             cores: &cores,
-            balance: &self.books.balance(),
+            listed: &self.listed.admit(&balance.apps),
+            balance: &balance,
             journal_bytes: self.journal.bytes.load(Ordering::Relaxed),
             journal_bytes_max: self.journal_bytes_max,
+            has_broker: self.pulse.has_broker(),
             forwarder: &self.forwarder,
             handshakes: &self.handshakes,
             rejection_codes: &self.books.rejection_codes,

@@ -42,7 +42,11 @@ impl Problem {
         self.status
     }
 
-    #[cfg(test)]
+    /// What is wrong, for people.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn code(&self) -> &'static str {
         self.code
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -68,6 +68,11 @@ impl PulseDesk {
         }
     }
 
+    /// Whether there is a broker to forward to.
+    pub(super) fn has_broker(&self) -> bool {
+        self.has_broker
+    }
+
     /// What is left of the node's capacity; none while there is too little traffic to tell.
     pub(super) fn headroom(&self) -> Option<Headroom> {
         self.pulses.lock().headroom(self.journal_bytes_max)
@@ -109,6 +114,7 @@ fn others(operator: &Operator, process: Option<f64>) -> OtherThreads {
         forwarder_permille: of("forwarder"),
         writers_permille: of("iou-wrk"),
         process_permille: process.map(permille),
+        cpus: std::thread::available_parallelism().ok().and_then(|cpus| u64::try_from(cpus.get()).ok()),
     }
 }
 
@@ -121,7 +127,7 @@ fn permille(ratio: f64) -> u64 {
     (ratio * 1e3).round() as u64
 }
 
-/// How much of the CPUs that it may use the process takes.
+/// How many CPUs the process takes.
 #[derive(Default)]
 struct ProcessBusy {
     /// When it was last asked, monotonic, and the CPU time of the process then.
@@ -132,9 +138,8 @@ impl ProcessBusy {
     fn since_before(&mut self, now: Duration) -> Option<f64> {
         let cpu = clock::process_cpu();
         let (then, used) = self.before.replace((now, cpu))?;
-        let cpus = u32::try_from(std::thread::available_parallelism().ok()?.get()).ok()?;
-        let could_be = now.checked_sub(then).filter(|elapsed| !elapsed.is_zero())? * cpus;
-        Some(cpu.saturating_sub(used).div_duration_f64(could_be))
+        let elapsed = now.checked_sub(then).filter(|elapsed| !elapsed.is_zero())?;
+        Some(cpu.saturating_sub(used).div_duration_f64(elapsed))
     }
 }
 
@@ -165,7 +170,8 @@ struct Viewer {
 }
 
 /// The stream: server-sent events, one a second. Who reads slowly misses pages, and holds nobody up.
-async fn watch_stream(State(operator): State<Arc<Operator>>) -> Response {
+/// It ends with the token or the session that it was asked for with.
+async fn watch_stream(State(operator): State<Arc<Operator>>, asked: HeaderMap) -> Response {
     let Ok(place) = operator.pulse.places.clone().try_acquire_owned() else { return not_now() };
     let mut first = format!("retry: {RETRY_MS}\n\n").into_bytes();
     if let Some(pulse) = page(&operator) {
@@ -173,14 +179,15 @@ async fn watch_stream(State(operator): State<Arc<Operator>>) -> Response {
     }
     let viewer =
         Viewer { newest: operator.pulse.newest.subscribe(), first: Some(first.into()), _place: place };
-    let pages = stream::unfold(viewer, async |mut viewer| {
+    let is_admitted = move || operator.control.guard.still_admits(&asked, clock::monotonic());
+    let pages = stream::unfold((viewer, is_admitted), async |(mut viewer, is_admitted)| {
         let page = if let Some(first) = viewer.first.take() {
             first
         } else {
             viewer.newest.changed().await.ok()?;
             viewer.newest.borrow_and_update().clone()
         };
-        Some((Ok::<_, Infallible>(page), viewer))
+        is_admitted().then_some((Ok::<_, Infallible>(page), (viewer, is_admitted)))
     });
     let fields =
         [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store, no-transform")];

@@ -114,9 +114,9 @@ mod tests {
     use crate::http::{Decoder, HeadLimits, Step};
 
     fn with_head<T>(fields: &str, look: impl FnOnce(&Head<'_>) -> T) -> T {
-        let mut input = format!("OPTIONS /entries HTTP/1.1\r\nHost: h\r\n{fields}\r\n").into_bytes();
+        let input = format!("OPTIONS /entries HTTP/1.1\r\nHost: h\r\n{fields}\r\n").into_bytes();
         let mut decoder = Decoder::default();
-        match decoder.step(&mut input, HeadLimits { head_bytes_max: 4096 }).1 {
+        match decoder.step(&input, HeadLimits { head_bytes_max: 4096 }).1 {
             Step::Head(head) => look(&head),
             other => panic!("{other:?}"),
         }

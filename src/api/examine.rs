@@ -12,6 +12,9 @@ use crate::http::{Coding, DecodeError};
 /// Bodies up to this size are examined on the reactor: inflating takes up to 2 ns a byte, a second look 5, so a body holds it up for 200 µs
 /// at most. It is also how far a body is inflated there before it is known to be larger.
 pub(super) const AT_ONCE_BYTES_MAX: usize = 32 << 10;
+/// Those without a coding get a first look there up to this size: another 200 µs at most, and nearly all are good at first sight. It saves what
+/// they would cost on their way to another thread and back: a fifth of all that a batch of 100 events costs.
+pub(super) const FIRST_LOOK_BYTES_MAX: usize = 256 << 10;
 
 /// What is to be found out about a body, and then what was.
 #[derive(Debug)]
@@ -37,7 +40,6 @@ pub(super) struct Found {
 pub struct Examiner {
     checker: JsonChecker,
     decoded: Vec<u8>,
-    spoiled: Vec<u8>,
 }
 
 impl Examination {
@@ -70,20 +72,19 @@ impl Examination {
             self.body = examiner.decoded.clone();
         }
         let mut items = Vec::new();
-        if self.ticket.purpose == Purpose::Event {
+        let known = if self.ticket.purpose == Purpose::Event {
             items.push(0..self.body.len());
+            None
         } else {
-            split(self.ticket.purpose, &self.body, &mut items)?;
-        }
+            split(self.ticket.purpose, &self.body, &mut items)?
+        };
         let mut looks = AppLooks { looks: &self.looks, app: self.ticket.app, now: self.moment.now };
         let check = |item: &Range<usize>| {
             let text = &self.body[item.clone()];
             if text.len() > self.body_bytes_max {
                 return Err(NotAnEvent::Invalid); // it is refused for its size
             }
-            examiner.spoiled.clear();
-            examiner.spoiled.extend_from_slice(text);
-            examiner.checker.check_object(text, &mut examiner.spoiled, &mut looks)
+            known.map_or_else(|| examiner.checker.check_object(text, &mut looks), Ok)
         };
         let verdicts = items.iter().map(check).collect();
         Ok(Found { items, verdicts })
@@ -103,15 +104,19 @@ pub(super) fn decode(
     })
 }
 
-/// Finds the items of a batch, of which there is at least one.
-pub(super) fn split(purpose: Purpose, body: &[u8], items: &mut Vec<Range<usize>>) -> Result<(), Refusal> {
+/// Finds the items of a batch, of which there is at least one; what all of them are, if that is known by then.
+pub(super) fn split(
+    purpose: Purpose,
+    body: &[u8],
+    items: &mut Vec<Range<usize>>,
+) -> Result<Option<Checked>, Refusal> {
     let split = match purpose {
-        Purpose::Lines => split_lines(body, items),
+        Purpose::Lines => split_lines(body, items).map(|()| None),
         _ => split_array(body, items),
     };
     match split {
-        Ok(()) if items.is_empty() => Err(Code::EmptyBatch.into()),
-        Ok(()) => Ok(()),
+        Ok(_) if items.is_empty() => Err(Code::EmptyBatch.into()),
+        Ok(known) => Ok(known),
         Err(NotABatch::Invalid) if body.trim_ascii().is_empty() => Err(Code::EmptyBody.into()),
         Err(NotABatch::Invalid) => {
             Err(Refusal { detail: "A batch is a JSON array of objects.", ..Code::InvalidJson.into() })

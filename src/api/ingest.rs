@@ -7,7 +7,7 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::code::Code;
-use super::examine::{AT_ONCE_BYTES_MAX, Examination, Found, decode, split};
+use super::examine::{AT_ONCE_BYTES_MAX, Examination, FIRST_LOOK_BYTES_MAX, Found, decode, split};
 use super::judge::{Purpose, Ticket};
 use super::keep::{Asked, Told};
 use super::oauth;
@@ -15,7 +15,10 @@ use super::sample::sample;
 use super::second_looks::AppLooks;
 use super::service::{Accepted, AcceptedBody, Moment, Outcome, Refusal, Service};
 use crate::auth::Limit;
-use crate::event::{Checked, EventKind, NotAnEvent, RECORD_HEAD_BYTES, Record, TurnBatch, item_id};
+use crate::event::{
+    Checked, EventKind, NotAnEvent, RECORD_HEAD_BYTES, Record, TurnBatch, is_strict_object, item_id,
+    split_strict_array, split_strict_lines,
+};
 use crate::telemetry::Excerpt;
 
 /// Items of a batch whose text is looked at again to show what is wrong.
@@ -33,27 +36,58 @@ impl Service {
     pub fn complete(
         &mut self,
         ticket: Ticket,
-        body: &mut [u8],
+        body: &[u8],
         connection: Option<IpAddr>,
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Outcome {
         (self.judged, self.connection) = (Some(ticket.app), connection);
         if body.len() > AT_ONCE_BYTES_MAX {
-            return self.postpone(ticket, body, moment);
+            return self.complete_large(ticket, body, batch, moment);
         }
         let Some(coding) = ticket.coding else { return self.complete_plain(ticket, body, batch, moment) };
         let mut decoded = std::mem::take(&mut self.decoded);
         decoded.clear();
         let bytes_max = ticket.bytes_max.min(AT_ONCE_BYTES_MAX);
         let outcome = match decode(coding, body, bytes_max, &mut decoded) {
-            Ok(()) => self.complete_plain(ticket, &mut decoded, batch, moment),
+            Ok(()) => self.complete_plain(ticket, &decoded, batch, moment),
             Err(refusal) if refusal.code == Code::TooLarge && bytes_max < ticket.bytes_max => {
                 self.postpone(ticket, body, moment)
             }
             Err(refusal) => Outcome::Answer(self.refuse(refusal, &ticket.echo, Asked::by(&ticket), moment)),
         };
         self.decoded = decoded;
+        outcome
+    }
+
+    /// Takes a large body if it is good at first sight, and leaves it to another thread if not.
+    fn complete_large(
+        &mut self,
+        ticket: Ticket,
+        body: &[u8],
+        batch: &mut TurnBatch,
+        moment: Moment,
+    ) -> Outcome {
+        if ticket.coding.is_some() || body.len() > FIRST_LOOK_BYTES_MAX {
+            return self.postpone(ticket, body, moment);
+        }
+        let good = Some(Ok(Checked::Strict));
+        if ticket.purpose == Purpose::Event && is_strict_object(body) {
+            return self.complete_event(ticket, body, good, batch, moment);
+        }
+        let mut items = std::mem::take(&mut self.items);
+        let are_good = match ticket.purpose {
+            Purpose::Array => split_strict_array(body, &mut items),
+            Purpose::Lines => split_strict_lines(body, &mut items),
+            Purpose::Event | Purpose::Grant { .. } => false,
+        };
+        let outcome = if are_good {
+            let completed = self.complete_items(&ticket, body, &items, |_| good, batch, moment);
+            self.or_refuse(completed, &ticket, body, moment)
+        } else {
+            self.postpone(ticket, body, moment)
+        };
+        self.items = items;
         outcome
     }
 
@@ -71,19 +105,30 @@ impl Service {
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Outcome {
-        let Examination { ticket, mut body, found, .. } = examination;
+        let Examination { ticket, body, found, .. } = examination;
         (self.judged, self.connection) = (Some(ticket.app), connection);
         let outcome = match found {
             Ok(Found { verdicts, .. }) if ticket.purpose == Purpose::Event => {
-                return self.complete_event(ticket, &mut body, Some(verdicts[0]), batch, moment);
+                return self.complete_event(ticket, &body, Some(verdicts[0]), batch, moment);
             }
             Ok(Found { items, verdicts }) => {
-                self.complete_items(&ticket, &mut body, &items, Some(&verdicts), batch, moment)
+                self.complete_items(&ticket, &body, &items, |index| Some(verdicts[index]), batch, moment)
             }
             Err(refusal) => Err(refusal),
         };
+        self.or_refuse(outcome, &ticket, &body, moment)
+    }
+
+    /// The outcome, or the refusal of a whole body.
+    fn or_refuse(
+        &mut self,
+        outcome: Result<Outcome, Refusal>,
+        ticket: &Ticket,
+        body: &[u8],
+        moment: Moment,
+    ) -> Outcome {
         outcome.unwrap_or_else(|refusal| {
-            let asked = Asked::by(&ticket).with(&body);
+            let asked = Asked::by(ticket).with(body);
             Outcome::Answer(self.refuse(refusal, &ticket.echo, asked, moment))
         })
     }
@@ -91,7 +136,7 @@ impl Service {
     fn complete_plain(
         &mut self,
         ticket: Ticket,
-        body: &mut [u8],
+        body: &[u8],
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Outcome {
@@ -105,7 +150,7 @@ impl Service {
     fn complete_event(
         &mut self,
         ticket: Ticket,
-        body: &mut [u8],
+        body: &[u8],
         verdict: Option<Verdict>,
         batch: &mut TurnBatch,
         moment: Moment,
@@ -128,8 +173,7 @@ impl Service {
                 })
             }
             Err(refusal) => {
-                // The body was written over by the check; the copy was not.
-                let asked = Asked::by(&ticket).with(batch.payload_since(mark, body.len()).unwrap_or(body));
+                let asked = Asked::by(&ticket).with(body);
                 let response = self.refuse(refusal, &ticket.echo, asked, moment);
                 batch.truncate(mark);
                 Outcome::Answer(response)
@@ -137,17 +181,17 @@ impl Service {
         }
     }
 
-    /// Appends one event and checks it, unless its verdict is known; on an error the caller takes it back.
+    /// Checks one event, unless its verdict is known, and appends it.
     fn append(
         &mut self,
         ticket: &Ticket,
         id: Uuid,
-        body: &mut [u8],
-        verdict: Option<Verdict>,
+        body: &[u8],
+        known: Option<Verdict>,
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Result<(), Code> {
-        let record = Record {
+        let mut record = Record {
             kind: ticket.kind,
             lenient: false,
             received_us: crate::clock::us(moment.wall),
@@ -163,46 +207,39 @@ impl Service {
         if !self.fits(batch, ticket.app, bytes) {
             return Err(self.no_room());
         }
-        let placed = batch.append(&record);
         let mut looks = AppLooks { looks: &self.looks, app: ticket.app, now: moment.now };
-        let checker = &mut self.checker;
-        match verdict.unwrap_or_else(|| checker.check_object(batch.payload(placed), body, &mut looks)) {
-            Ok(Checked::Strict) => Ok(()),
-            Ok(Checked::Lenient) => {
-                batch.mark_lenient(placed);
-                Ok(())
-            }
-            Err(NotAnEvent::Empty) => Err(Code::EmptyBody),
-            Err(NotAnEvent::NotAnObject) => Err(Code::NotAnObject),
-            Err(NotAnEvent::Invalid) => Err(Code::InvalidJson),
-            Err(NotAnEvent::NoSecondLook) => Err(Code::RateLimited),
+        match known.unwrap_or_else(|| self.checker.check_object(body, &mut looks)) {
+            Ok(checked) => record.lenient = checked == Checked::Lenient,
+            Err(NotAnEvent::Empty) => return Err(Code::EmptyBody),
+            Err(NotAnEvent::NotAnObject) => return Err(Code::NotAnObject),
+            Err(NotAnEvent::Invalid) => return Err(Code::InvalidJson),
+            Err(NotAnEvent::NoSecondLook) => return Err(Code::RateLimited),
         }
+        batch.append(&record);
+        Ok(())
     }
 
     fn complete_batch(
         &mut self,
         ticket: &Ticket,
-        body: &mut [u8],
+        body: &[u8],
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Outcome {
         let mut items = std::mem::take(&mut self.items);
         let outcome = split(ticket.purpose, body, &mut items)
-            .and_then(|()| self.complete_items(ticket, body, &items, None, batch, moment));
+            .and_then(|all| self.complete_items(ticket, body, &items, |_| all.map(Ok), batch, moment));
         self.items = items;
-        outcome.unwrap_or_else(|refusal| {
-            let asked = Asked::by(ticket).with(body);
-            Outcome::Answer(self.refuse(refusal, &ticket.echo, asked, moment))
-        })
+        self.or_refuse(outcome, ticket, body, moment)
     }
 
     /// Judges the items one by one; the good ones are accepted together or not at all.
     fn complete_items(
         &mut self,
         ticket: &Ticket,
-        body: &mut [u8],
+        body: &[u8],
         items: &[Range<usize>],
-        verdicts: Option<&[Verdict]>,
+        known: impl Fn(usize) -> Option<Verdict>,
         batch: &mut TurnBatch,
         moment: Moment,
     ) -> Result<Outcome, Refusal> {
@@ -211,7 +248,6 @@ impl Service {
         // Of the first ones, if they may be kept.
         let mut samples = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let mark = batch.mark();
             let id = match ticket.event_id {
                 Some(id) => item_id(id, index),
                 None => self.ids.next(crate::clock::ms(moment.wall)),
@@ -219,8 +255,7 @@ impl Service {
             let appended = if item.len() > self.options.body_bytes_max {
                 Err(Code::TooLarge)
             } else {
-                let verdict = verdicts.map(|verdicts| verdicts[index]);
-                self.append(ticket, id, &mut body[item.clone()], verdict, batch, moment)
+                self.append(ticket, id, &body[item.clone()], known(index), batch, moment)
             };
             match appended {
                 Ok(()) => ids.push(id),
@@ -247,9 +282,8 @@ impl Service {
                         && samples.len() < SAMPLES_MAX
                         && self.apps.would_keep(Some(ticket.app.0), moment.now)
                     {
-                        samples.push(batch.payload_since(mark, item.len()).and_then(sample));
+                        samples.push(sample(&body[item.clone()]));
                     }
-                    batch.truncate(mark);
                     rejected.push((index, code));
                 }
             }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::app::{App, PUBLIC_KEY_EVENTS_PER_SECOND, Secret};
 use super::origin::is_origin;
-use super::rate::EVENTS_PER_SECOND_MAX;
+use super::rate::{BURST_MAX, EVENTS_PER_SECOND_MAX};
 
 /// Longest name of an app, in characters.
 const NAME_CHARACTERS_MAX: usize = 200;
@@ -50,8 +50,8 @@ pub enum AppRule {
     /// The rate is zero or beyond what can be counted.
     #[error("the events a second of an app lie between 1 and {EVENTS_PER_SECOND_MAX}")]
     EventsPerSecond,
-    /// Nothing could ever come.
-    #[error("the burst of an app is at least 1")]
+    /// Nothing could ever come, or it is beyond what can be counted.
+    #[error("the burst of an app lies between 1 and {BURST_MAX}")]
     Burst,
     /// A burst bounds nothing without a rate.
     #[error("a burst needs a rate: give the events a second too, or leave both away")]
@@ -115,10 +115,13 @@ impl App {
         if self.events_per_second.is_some_and(|rate| !(1..=EVENTS_PER_SECOND_MAX).contains(&rate)) {
             return Err(AppRule::EventsPerSecond);
         }
-        match (self.burst, self.events_per_second) {
-            (Some(0), _) => return Err(AppRule::Burst),
-            (Some(_), None) => return Err(AppRule::BurstAlone),
-            _ => {}
+        if let Some(burst) = self.burst {
+            if !(1..=BURST_MAX).contains(&burst) {
+                return Err(AppRule::Burst);
+            }
+            if self.events_per_second.is_none() {
+                return Err(AppRule::BurstAlone);
+            }
         }
         if self.allowed_origins.len() > ORIGINS_MAX {
             return Err(AppRule::Origins);
@@ -176,6 +179,7 @@ mod tests {
             (r#"{"enabled":false,"events_per_second":0}"#, "events_per_second"),
             (r#"{"events_per_second":10000001}"#, "events_per_second"),
             (r#"{"events_per_second":1,"burst":0}"#, "burst"),
+            (r#"{"events_per_second":1,"burst":10000001}"#, "burst"),
             (r#"{"burst":1}"#, "burst"),
             (r#"{"allowed_origins":["shop.example"]}"#, "allowed_origins"),
         ] {

@@ -57,9 +57,6 @@ impl SharedCredentials {
     }
 }
 
-/// Why there is no new snapshot.
-pub type CredentialsError = FileError;
-
 /// What tells one state of a file from another without reading it. An edit renames a new file into place, so the inode changes too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -86,7 +83,7 @@ impl CredentialsFiles {
     }
 
     /// Reads both files.
-    pub fn load(&mut self) -> Result<Credentials, CredentialsError> {
+    pub fn load(&mut self) -> Result<Credentials, FileError> {
         // Stamped before they are read: a change in between is seen as one at the next look.
         self.seen = self.stamps();
         let read = || {
@@ -101,7 +98,7 @@ impl CredentialsFiles {
     }
 
     /// Reads both files if one has changed since the last look. After an error in their content the next change is waited for.
-    pub fn load_changed(&mut self) -> Option<Result<Credentials, CredentialsError>> {
+    pub fn load_changed(&mut self) -> Option<Result<Credentials, FileError>> {
         // A file that is gone is no news: edits rename, so it is a mistake that leaves the snapshot as it is.
         let stamps = self.stamps();
         let is_gone = stamps.iter().zip(&self.seen).any(|(now, seen)| now.is_none() && seen.is_some());

@@ -116,6 +116,21 @@ impl KeysFile {
         load_signing_keys(&self.path)
     }
 
+    /// Puts what `change` makes of the text in its place, under the same lock as every edit; none leaves it as it is.
+    pub fn replace(&self, change: impl FnOnce(&str) -> Option<String>) -> Result<(), FileError> {
+        let _lock = lock(&self.path)?;
+        let text = self.text()?;
+        change(&text).map_or(Ok(()), |text| replace_private(&self.path, text.as_bytes()))
+    }
+
+    /// The text of a file that can be used.
+    pub fn text(&self) -> Result<String, FileError> {
+        let text = read_private(&self.path)?;
+        KeyRing::parse(&text).map_err(|error| FileError::KeyRing { path: self.path.clone(), error })?;
+        // JSON that was parsed.
+        String::from_utf8(text).map_err(|error| io_error(&self.path)(io::Error::other(error)))
+    }
+
     /// Compare-and-set under a lock: takes `keys` if the file has the revision before.
     pub fn put(&self, keys: KeySet) -> Result<KeyRing, PutError> {
         let _lock = lock(&self.path)?;

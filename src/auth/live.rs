@@ -5,7 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::app::App;
-use super::credentials::{Credentials, CredentialsError, CredentialsFiles, SharedCredentials};
+use super::credentials::{Credentials, CredentialsFiles, SharedCredentials};
+use super::file::FileError;
 use super::key_set::KeySet;
 use super::registry::PutError;
 
@@ -15,7 +16,7 @@ pub struct LiveCredentials {
     /// Locked while the snapshot follows the files: what was read earlier never replaces what was written later.
     files: Mutex<CredentialsFiles>,
     /// Met by [`Self::newest`], which has nobody to tell: told at the next [`Self::look`].
-    untold: Mutex<Option<CredentialsError>>,
+    untold: Mutex<Option<FileError>>,
     shared: Arc<SharedCredentials>,
 }
 
@@ -25,13 +26,8 @@ impl LiveCredentials {
         Self { files: Mutex::new(files), untold: Mutex::default(), shared }
     }
 
-    /// Where the snapshot is.
-    pub fn shared(&self) -> &Arc<SharedCredentials> {
-        &self.shared
-    }
-
     /// Takes a change of the files; none if there is none, or if one is being made here.
-    pub fn look(&self) -> Option<Result<Arc<Credentials>, CredentialsError>> {
+    pub fn look(&self) -> Option<Result<Arc<Credentials>, FileError>> {
         let mut files = self.files.try_lock()?;
         let loaded = files.load_changed();
         let untold = self.untold.lock().take();
@@ -78,7 +74,7 @@ impl LiveCredentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{AppsFile, FileError, create_signing_keys};
+    use crate::auth::{AppsFile, create_signing_keys};
 
     #[test]
     fn a_change_made_here_holds_at_once_and_one_made_elsewhere_at_the_next_look() {

@@ -24,7 +24,7 @@ mod token;
 pub use app::{ApiKey, App, AppId, PUBLIC_KEY_EVENTS_PER_SECOND, Retiring, Secret, SecretHash};
 pub use cache::TokenCache;
 pub use change::{AppChange, AppRule};
-pub use credentials::{Credentials, CredentialsError, CredentialsFiles, SharedCredentials};
+pub use credentials::{Credentials, CredentialsFiles, SharedCredentials};
 pub use file::{
     AppsFile, FileError, KeysFile, create_private, create_signing_keys, load_signing_keys, read_private,
     replace_private,

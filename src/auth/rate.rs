@@ -11,6 +11,8 @@ use std::time::Duration;
 const PARTS: u64 = 16;
 /// Highest rate that can be given, in events a second.
 pub const EVENTS_PER_SECOND_MAX: u32 = 10_000_000;
+/// Largest burst that can be given: a second of the highest rate.
+pub(super) const BURST_MAX: u32 = EVENTS_PER_SECOND_MAX;
 
 /// When an app's bucket is full again, on the monotonic clock.
 #[derive(Debug, Default)]
@@ -63,11 +65,13 @@ impl Limit {
     fn full_at(&self, full_at: u64, events: u32, now: Duration) -> Result<u64, Exhausted> {
         let now = parts(now);
         let share = PARTS * 1_000_000_000 / u64::from(self.events_per_second);
+        // A file that was edited by hand may have any burst: one that is too large to count bounds nothing.
+        let worth = |events: u32| u64::from(events).saturating_mul(share);
         let lacking = full_at.saturating_sub(now);
-        let whole = u64::from(self.burst) * share;
-        let after = lacking + u64::from(events.min(self.burst)) * share;
+        let whole = worth(self.burst);
+        let after = lacking.saturating_add(worth(events.min(self.burst)));
         if after <= whole {
-            return Ok(now + lacking + u64::from(events) * share);
+            return Ok(now.saturating_add(lacking).saturating_add(worth(events)));
         }
         Err(Exhausted {
             wait: Duration::from_nanos((after - whole) / PARTS),
@@ -122,6 +126,20 @@ mod tests {
         assert!(limit.take(1, now + exhausted.wait).is_ok());
         assert!(limit.take(200, now + Duration::from_secs(2)).is_err(), "not full yet");
         assert!(limit.take(200, now + Duration::from_millis(2110)).is_ok());
+    }
+
+    #[test]
+    fn no_burst_is_too_large_to_count() {
+        let now = Duration::from_secs(7);
+        for burst in [BURST_MAX, u32::MAX] {
+            let limit = limit(1, burst);
+            for _ in 0..3 {
+                limit.take(1_000, now).expect("far below the burst");
+            }
+            assert!(limit.take(burst, now).is_err() || burst == u32::MAX, "{burst}");
+            let _ = limit.take(u32::MAX, now + Duration::from_secs(1 << 29));
+            let _ = limit.look(u32::MAX, now);
+        }
     }
 
     #[test]

@@ -153,10 +153,13 @@ impl Registry {
         Some(Limit::new(self.buckets[index].clone(), rate, burst))
     }
 
-    /// Goes on with what is left in the buckets of an earlier registry: an edit fills nobody's.
+    /// Goes on with what is left in the buckets of an earlier registry: an edit fills nobody's, but for one of the rate itself. What is left is kept as
+    /// time, which is worth another number of events then.
     pub(super) fn inherit(&mut self, before: &Self) {
         for (app, bucket) in self.apps.iter().zip(&mut self.buckets) {
-            if let Some(index) = before.by_id.get(&app.id) {
+            if let Some(index) = before.by_id.get(&app.id)
+                && before.apps[*index].rate() == app.rate()
+            {
                 *bucket = before.buckets[*index].clone();
             }
         }
@@ -237,6 +240,12 @@ mod tests {
         let mut edited = Registry::parse(&registry.to_json()).expect("own text");
         edited.inherit(&registry);
         assert!(edited.limit(&app).expect("bounded").take(1, now).is_err());
+        // Another rate is another bucket: the debt of hours at the old one may be worth a moment.
+        app.events_per_second = Some(10_000);
+        let mut faster = Registry::default();
+        faster.insert(app.clone()).expect("new");
+        faster.inherit(&edited);
+        assert!(faster.limit(&app).expect("bounded").take(10_000, now).is_ok());
         app.events_per_second = None;
         assert!(edited.limit(&app).is_none());
     }

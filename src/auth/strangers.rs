@@ -2,7 +2,7 @@
 //!
 //! Right ones pass all the same: many clients may share an address, and one of them may be set up wrongly.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const ADDRESSES_MAX: usize = 1 << 16;
 pub struct Strangers {
     limits: Mutex<HashMap<IpAddr, Limit>>,
     /// Addresses that were told to wait, since somebody asked.
-    news: Mutex<Vec<IpAddr>>,
+    news: Mutex<HashSet<IpAddr>>,
 }
 
 impl Strangers {
@@ -40,14 +40,14 @@ impl Strangers {
             limits.entry(source).or_insert_with(|| Limit::new(Arc::default(), WRONG_PER_SECOND, WRONG_BURST));
         limit.take(1, now).inspect_err(|_| {
             let mut news = self.news.lock();
-            if news.len() < ADDRESSES_MAX && !news.contains(&source) {
-                news.push(source);
+            if news.len() < ADDRESSES_MAX {
+                news.insert(source);
             }
         })
     }
 
     /// The addresses that were told to wait since the last call.
-    pub fn take_news(&self) -> Vec<IpAddr> {
+    pub fn take_news(&self) -> HashSet<IpAddr> {
         std::mem::take(&mut self.news.lock())
     }
 }
@@ -72,7 +72,7 @@ mod tests {
         let passed = (0..150).filter(|_| wrong("192.0.2.1", now).is_ok()).count();
         assert_eq!(passed, WRONG_BURST as usize);
         assert!(wrong("192.0.2.2", now).is_ok());
-        assert_eq!(strangers.take_news(), ["192.0.2.1".parse::<IpAddr>().expect("an address")]);
+        assert_eq!(strangers.take_news(), HashSet::from(["192.0.2.1".parse().expect("an address")]));
         assert!(strangers.take_news().is_empty());
         assert!(wrong("::ffff:192.0.2.1", now).is_err(), "the same, however it is written");
         assert!(wrong("192.0.2.1", now + Duration::from_secs(1)).is_ok());

@@ -8,10 +8,11 @@ use clap::{Args, Subcommand};
 use forebay::auth::{App, AppChange, AppId, AppRule, AppsFile, FileError, RegistryError};
 use forebay::clock;
 use forebay::config::{EXIT_CONFIG, parse_duration};
+use forebay::remote::{Remote, RemoteError};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use super::remote::{Remote, RemoteArgs, RemoteError};
+use super::remote::{RemoteArgs, RemoteArgsError};
 use super::{EXIT_USAGE, fail};
 
 /// Arguments of `forebay app`.
@@ -144,6 +145,8 @@ enum AppError {
     File(#[from] FileError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    RemoteArgs(#[from] RemoteArgsError),
     #[error(transparent)]
     Remote(#[from] RemoteError),
     #[error("there is no app {0}: `forebay app list` shows all")]

@@ -8,11 +8,12 @@ use clap::{Args, Subcommand};
 use forebay::auth::{FileError, KeySet, KeySetError, KeysFile, Margins, PutError};
 use forebay::clock;
 use forebay::config::{EXIT_CONFIG, parse_duration};
+use forebay::remote::{Remote, RemoteError};
 use serde_json::{Value, json};
 use ureq::http::Method;
 
 use super::fail;
-use super::remote::{Remote, RemoteArgs, RemoteError};
+use super::remote::{RemoteArgs, RemoteArgsError};
 
 /// How often a change is tried on what another has just changed.
 const ATTEMPTS_MAX: usize = 5;
@@ -53,11 +54,13 @@ enum KeyCommand {
     /// Let a key sign new tokens, and the others only verify.
     Sign {
         /// Its name.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// Remove a key that does not sign and of which no token can be good.
     Remove {
         /// Its name.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// Even if tokens of it are good: they are refused from then on.
         #[arg(long)]
@@ -81,6 +84,8 @@ enum KeyError {
     Put(#[from] PutError),
     #[error(transparent)]
     Keys(#[from] KeySetError),
+    #[error(transparent)]
+    RemoteArgs(#[from] RemoteArgsError),
     #[error(transparent)]
     Remote(#[from] RemoteError),
 }

@@ -10,9 +10,10 @@ use clap::Args;
 use forebay::auth::{App, AppId, AppsFile, FileError, load_signing_keys, mint};
 use forebay::clock;
 use forebay::config::{EXIT_CONFIG, parse_duration};
+use forebay::remote::{Remote, RemoteError};
 
 use super::fail;
-use super::remote::{Remote, RemoteError};
+use super::remote::BOUNDS;
 
 /// Arguments of `forebay token`.
 #[derive(Args)]
@@ -80,6 +81,6 @@ pub(crate) fn token(args: &TokenArgs) -> ExitCode {
 fn ask(args: &TokenArgs, app: &App) -> Result<serde_json::Value, TokenCommandError> {
     let secret = args.secret.as_ref().ok_or(TokenCommandError::NoSecret)?;
     let basic = STANDARD.encode(format!("{}:{secret}", app.api_key));
-    let node = Remote::new(&args.url, Some(format!("Basic {basic}")))?;
+    let node = Remote::new(&args.url, BOUNDS)?.with_authorization(Some(format!("Basic {basic}")));
     Ok(node.submit("/oauth/token", "grant_type=client_credentials")?)
 }

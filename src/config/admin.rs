@@ -29,6 +29,11 @@ pub struct AdminOptions {
     /// refused: it may come from a page whose name was made to lead here.
     #[arg(long, env = "FOREBAY_ADMIN_HOST", value_name = "NAME", value_delimiter = ',')]
     pub admin_host: Vec<String>,
+    /// Another node whose state the dashboard shows beside this one's: its operators' listener, `https://HOST:PORT` or `http://HOST:PORT`; repeatable.
+    /// It is asked by this node, while somebody looks, and shown the token of --admin-token-file: nodes beside each other are taken to have the
+    /// same. Its certificate has to be trusted by this machine (`SSL_CERT_FILE` names other authorities).
+    #[arg(long, env = "FOREBAY_PEER", value_name = "URL", value_delimiter = ',')]
+    pub peer: Vec<String>,
     /// How long a rotation of signing keys waits until every node can have a new key.
     #[arg(long, env = "FOREBAY_KEY_ROTATION_WAIT", value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     pub key_rotation_wait: Duration,

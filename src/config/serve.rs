@@ -383,19 +383,26 @@ impl ServeOptions {
 }
 
 #[cfg(test)]
+impl ServeOptions {
+    /// What these flags come to.
+    pub(crate) fn of_flags<'a>(flags: impl IntoIterator<Item = &'a str>) -> Self {
+        use clap::FromArgMatches;
+        let command = Self::augment_args(clap::Command::new("serve").no_binary_name(true));
+        let matches = command.try_get_matches_from(flags).expect("flags that parse");
+        Self::from_arg_matches(&matches).expect("flags that parse")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        serve: ServeOptions,
+    fn command() -> clap::Command {
+        ServeOptions::augment_args(clap::Command::new("serve"))
     }
 
     fn parse(args: &[&str]) -> ServeOptions {
-        let with_broker = ["forebay", "--amqp-url", "amqp://127.0.0.1:5672/%2f"];
-        Cli::try_parse_from(with_broker.iter().chain(args)).expect("flags that parse").serve
+        let with_broker = ["--amqp-url", "amqp://127.0.0.1:5672/%2f"];
+        ServeOptions::of_flags(with_broker.iter().chain(args).copied())
     }
 
     #[test]
@@ -406,7 +413,7 @@ mod tests {
     #[test]
     fn without_a_broker_all_levels_but_confirmed_can_be_kept() {
         for level in AckLevel::ALL {
-            let alone = Cli::try_parse_from(["forebay", "--ack", level.as_str()]).expect("a level").serve;
+            let alone = ServeOptions::of_flags(["--ack", level.as_str()]);
             let is_kept = level != AckLevel::Confirmed;
             assert_eq!(alone.check(), if is_kept { Ok(()) } else { Err(ConfigError::NobodyConfirms) });
             assert_eq!(parse(&["--ack", level.as_str()]).check(), Ok(()));
@@ -445,7 +452,7 @@ mod tests {
     fn a_fleet_needs_a_broker_and_a_stream_of_its_own() {
         let fleet = ["--fleet-key-file", "k"];
         assert_eq!(parse(&fleet).check(), Ok(()));
-        let alone = Cli::try_parse_from(["forebay"].iter().chain(&fleet)).expect("flags that parse").serve;
+        let alone = ServeOptions::of_flags(fleet);
         assert!(alone.check().is_err_and(|error| error.to_string().contains("--amqp-url")));
         let shared = parse(&[&fleet[..], &["--control-stream", "forebay.events"]].concat());
         assert!(shared.check().is_err_and(|error| error.to_string().contains("--queue")));
@@ -454,10 +461,10 @@ mod tests {
     #[test]
     fn a_broken_url_is_refused_without_its_password() {
         let url = "amqp://user:se#cret@[host";
-        let options = Cli::try_parse_from(["forebay", "--amqp-url", url]).expect("not read yet").serve;
+        let options = ServeOptions::of_flags(["--amqp-url", url]);
         let error = options.check().expect_err("no URL").to_string();
         assert!(error.starts_with("--amqp-url") && !error.contains("cret"), "{error}");
-        let mut help = <Cli as clap::CommandFactory>::command();
+        let mut help = command();
         let amqp_url = help.get_arguments().find(|arg| arg.get_long() == Some("amqp-url")).expect("a flag");
         assert!(amqp_url.is_hide_env_values_set());
         assert!(help.render_long_help().to_string().contains("amqp://user:password@host"));
@@ -465,8 +472,7 @@ mod tests {
 
     #[test]
     fn every_flag_has_its_environment_variable() {
-        use clap::CommandFactory;
-        for arg in Cli::command().get_arguments().filter(|arg| arg.get_long().is_some_and(|l| l != "help")) {
+        for arg in command().get_arguments().filter(|arg| arg.get_long().is_some_and(|l| l != "help")) {
             let long = arg.get_long().expect("filtered");
             let expected = format!("FOREBAY_{}", long.to_uppercase().replace('-', "_"));
             assert_eq!(arg.get_env().and_then(|e| e.to_str()), Some(expected.as_str()), "--{long}");

@@ -18,13 +18,19 @@ pub(super) fn write(folder: &Path, time: &str, text: &[u8]) -> io::Result<PathBu
     let name = format!("{PREFIX}{time}-{}", std::process::id());
     let temporary = folder.join(format!(".{name}.tmp"));
     let path = folder.join(format!("{name}.{UNSENT}"));
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&temporary, &path)?;
+    let written = || {
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &path)
+    };
+    written().inspect_err(|_| {
+        // Where a disk is full, nothing is left behind.
+        let _ = fs::remove_file(&temporary);
+    })?;
     // The folder holds the name.
     File::open(folder)?.sync_all()?;
-    remove_oldest(folder)?;
+    remove_oldest(folder, &path)?;
     Ok(path)
 }
 
@@ -40,10 +46,11 @@ pub fn mark_sent(path: &Path) -> io::Result<()> {
     fs::rename(path, path.with_extension(SENT))
 }
 
-fn remove_oldest(folder: &Path) -> io::Result<()> {
+/// All but the newest few, and never `newest`, whatever the clock was when others were named.
+fn remove_oldest(folder: &Path, newest: &Path) -> io::Result<()> {
     let paths = all(folder)?;
     let too_many = paths.len().saturating_sub(REPORTS_MAX);
-    paths[..too_many].iter().try_for_each(fs::remove_file)
+    paths.iter().filter(|path| *path != newest).take(too_many).try_for_each(fs::remove_file)
 }
 
 /// All reports, oldest first: their names begin with the time.
@@ -90,6 +97,23 @@ mod tests {
         assert_eq!(unsent.len(), REPORTS_MAX - 1);
         assert!(!unsent.contains(&format!("crash-202612-{pid}.json")));
         assert_eq!(fs::read_dir(&folder).expect("a folder").count(), REPORTS_MAX + 1, "and nothing else");
+    }
+
+    #[test]
+    fn the_newest_is_kept_though_the_clock_was_ahead_before_and_nothing_is_left_of_one_that_cannot_be_written()
+     {
+        let folder = tempfile::tempdir().expect("a folder");
+        for number in 10..10 + REPORTS_MAX {
+            write(folder.path(), &format!("2030{number}"), b"{}").expect("written");
+        }
+        let newest = write(folder.path(), "2026", b"{}").expect("written");
+        let kept = all(folder.path()).expect("a folder");
+        assert!(kept.len() == REPORTS_MAX && kept[0] == newest, "{kept:?}");
+        // Nothing can take its name.
+        fs::remove_file(&newest).expect("ours");
+        fs::create_dir(&newest).expect("ours");
+        assert!(write(folder.path(), "2026", b"{}").is_err());
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), REPORTS_MAX);
     }
 
     #[test]

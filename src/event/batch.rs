@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::record::{Record, mark_lenient};
+use super::record::Record;
 
 /// Memory is taken in pieces of this size; each serves many turns.
 const PIECE_BYTES: usize = 256 << 10;
@@ -28,14 +28,6 @@ pub struct TurnBatch {
     /// Full pieces, oldest first. Their memory serves again once the forwarder has let go of it: taken anew each time, it would be
     /// allocated here and freed there without end, and the heap would grow by what falls between.
     full: VecDeque<BytesMut>,
-}
-
-/// Where an event lies in the batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Placed {
-    start: usize,
-    payload_start: usize,
-    end: usize,
 }
 
 /// How full the batch was at some point.
@@ -83,17 +75,14 @@ impl TurnBatch {
     }
 
     /// Appends an event: its payload is copied here, once on its way through the reactor.
-    pub fn append(&mut self, record: &Record<'_>) -> Placed {
+    pub fn append(&mut self, record: &Record<'_>) {
         let bytes = record.encoded_bytes();
         let wanted = if self.records.is_empty() { bytes.max(self.before_bytes) } else { bytes };
         if self.records.capacity() - self.records.len() < wanted {
             self.begin_piece(wanted);
         }
-        let start = self.records.len();
         record.encode(&mut self.records);
         self.events += 1;
-        let end = self.records.len();
-        Placed { start, payload_start: end - record.payload.len(), end }
     }
 
     /// Goes on in another piece, which takes over the records so far and has room for `bytes` more.
@@ -126,22 +115,6 @@ impl TurnBatch {
     fn take_free(&mut self, bytes: usize) -> Option<BytesMut> {
         let free = self.full.iter_mut().position(|piece| piece.try_reclaim(bytes))?;
         self.full.remove(free)
-    }
-
-    /// The copy of an event's payload.
-    pub fn payload(&self, placed: Placed) -> &[u8] {
-        &self.records[placed.payload_start..placed.end]
-    }
-
-    /// The copy of the last event's payload of `bytes`, if one was appended since `mark`.
-    pub fn payload_since(&self, mark: Mark, bytes: usize) -> Option<&[u8]> {
-        let is_new = self.records.len() > mark.bytes;
-        is_new.then(|| &self.records[self.records.len() - bytes..])
-    }
-
-    /// Marks an event as lenient after the fact.
-    pub fn mark_lenient(&mut self, placed: Placed) {
-        mark_lenient(&mut self.records[placed.start..placed.end]);
     }
 
     /// Ends the batch: its events and their number.
@@ -180,11 +153,9 @@ mod tests {
         batch.begin(1000, 1000);
         batch.append(&record(b"{\"a\":1}"));
         let mark = batch.mark();
-        let placed = batch.append(&record(b"broken"));
-        assert_eq!(batch.payload(placed), b"broken");
+        batch.append(&record(b"broken"));
         batch.truncate(mark);
-        let placed = batch.append(&record(b"{}"));
-        batch.mark_lenient(placed);
+        batch.append(&Record { lenient: true, ..record(b"{}") });
         let (events, bytes) = batch.take();
         let read: Vec<_> = Records::new(&bytes).map(|r| r.expect("own records")).collect();
         assert_eq!((events, read.len()), (2, 2));
@@ -267,8 +238,9 @@ mod tests {
         let mut batch = TurnBatch::default();
         batch.begin(usize::MAX, usize::MAX);
         let (small, large) = (vec![b'1'; PIECE_BYTES / 2], vec![b'2'; 2 * PIECE_BYTES]);
-        let placed = [&small, &small, &large].map(|payload| batch.append(&record(payload)));
-        assert_eq!(placed.map(|placed| batch.payload(placed).len()), [&small, &small, &large].map(Vec::len));
+        for payload in [&small, &small, &large] {
+            batch.append(&record(payload));
+        }
         let (events, bytes) = batch.take();
         let read: Vec<_> = Records::new(&bytes).map(|r| r.expect("own records").payload.to_vec()).collect();
         assert_eq!((events, read), (3, vec![small.clone(), small, large]));

@@ -12,7 +12,7 @@ impl SecondLook for Looks {
 }
 
 fn check(text: &[u8]) -> Result<Checked, NotAnEvent> {
-    JsonChecker::default().check_object(text, &mut text.to_vec(), &mut Looks)
+    JsonChecker::default().check_object(text, &mut Looks)
 }
 
 /// Checks a value in each place that one may have, also far from the ends of the text: SIMD looks at 32 or 64 bytes at once.

@@ -139,12 +139,6 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Marks an encoded record as lenient.
-pub(super) fn mark_lenient(encoded: &mut [u8]) {
-    const FLAGS_AT: usize = 6;
-    encoded[FLAGS_AT] |= FLAG_LENIENT;
-}
-
 fn array<const N: usize>(slice: &[u8]) -> [u8; N] {
     slice.try_into().expect("a slice of constant bounds")
 }

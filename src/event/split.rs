@@ -1,10 +1,11 @@
-//! The items of a batch: where each begins and ends, byte for byte. Whether an item is valid is judged afterwards, one by one.
+//! The items of a batch: where each begins and ends, byte for byte. Whether an item is valid is judged afterwards, one by one, unless all are plainly so.
 
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::{memchr_iter, memchr2};
 
-use super::json::trim;
+use super::json::{Checked, trim};
+use super::strict::{is_strict_object, strict_items};
 
 /// Most items in a batch.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
@@ -20,9 +21,30 @@ pub enum NotABatch {
 
 /// Finds the items of a JSON array. `items` is cleared first.
 ///
-/// Only the array's own structure is looked at: brackets and commas outside of strings.
-pub fn split_array(text: &[u8], items: &mut Vec<Range<usize>>) -> Result<(), NotABatch> {
+/// The answer is what every item is, if that was seen on the way. Else only the array's own structure was looked at: brackets and commas outside
+/// of strings.
+pub fn split_array(text: &[u8], items: &mut Vec<Range<usize>>) -> Result<Option<Checked>, NotABatch> {
+    if split_strict_array(text, items) {
+        return Ok(Some(Checked::Strict));
+    }
     items.clear();
+    cut_array(text, items).map(|()| None)
+}
+
+/// Finds the items of a JSON array, if each is an object that any parser takes: in half a nanosecond a byte. `items` is cleared first.
+pub fn split_strict_array(text: &[u8], items: &mut Vec<Range<usize>>) -> bool {
+    items.clear();
+    strict_items(text, items, BATCH_ITEMS_MAX)
+}
+
+/// The same for the lines of NDJSON.
+pub fn split_strict_lines(text: &[u8], items: &mut Vec<Range<usize>>) -> bool {
+    split_lines(text, items).is_ok()
+        && !items.is_empty()
+        && items.iter().all(|item| is_strict_object(&text[item.clone()]))
+}
+
+fn cut_array(text: &[u8], items: &mut Vec<Range<usize>>) -> Result<(), NotABatch> {
     let trimmed = trim(text);
     let [b'[', .., b']'] = trimmed else { return Err(NotABatch::Invalid) };
     let first = subslice_start(text, trimmed) + 1;
@@ -82,8 +104,11 @@ fn push_trimmed(text: &[u8], trimmed: &[u8], items: &mut Vec<Range<usize>>) -> R
 /// Finds the lines of NDJSON that hold something. `items` is cleared first.
 pub fn split_lines(text: &[u8], items: &mut Vec<Range<usize>>) -> Result<(), NotABatch> {
     items.clear();
-    for line in text.split(|byte| *byte == b'\n') {
-        let trimmed = trim(line);
+    let ends = memchr_iter(b'\n', text).chain([text.len()]);
+    let mut start = 0;
+    for end in ends {
+        let trimmed = trim(&text[start..end]);
+        start = end + 1;
         if !trimmed.is_empty() {
             push_trimmed(text, trimmed, items)?;
         }

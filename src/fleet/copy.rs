@@ -1,22 +1,26 @@
 //! The node's own copy: the files of apps and keys that it serves by and starts from, and `fleet-state.json`, which says how far it has followed.
 //!
-//! The state is written first, then the files: a crash between the two leaves files that are behind the state, which the next start brings
-//! forward. Where a file cannot be written, what the fleet says holds in memory until it can.
+//! The files are written first, then the state, and the state only if the files were: what they have is never behind it, so what the fleet has replaced is
+//! never taken for a change of theirs. After a crash between the two, or where a file cannot be written, the next life reads the same entries once more;
+//! until then what the fleet says holds in memory.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use super::entry::{Change, Keys, Roster, json};
+use super::key::FleetKey;
 use super::reconcile::{Bases, Findings};
 use crate::auth::{
-    App, AppsFile, Credentials, CredentialsFiles, FileError, KeyRing, SharedCredentials, read_private,
-    replace_private,
+    App, AppsFile, Credentials, CredentialsFiles, FileError, KeyRing, KeysFile, SharedCredentials,
+    read_private, replace_private,
 };
 
+/// The state's name, beside the apps file.
+const STATE_FILE: &str = "fleet-state.json";
 /// Version of the state file.
 const VERSION: u32 = 1;
 
@@ -87,9 +91,19 @@ struct Stored {
 /// Where the files are.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
-    pub(super) apps: PathBuf,
-    pub(super) keys: PathBuf,
-    pub(super) state: PathBuf,
+    apps: PathBuf,
+    keys: PathBuf,
+    state: PathBuf,
+}
+
+impl Paths {
+    pub(super) fn new(apps: &Path, keys: &Path) -> Self {
+        Self { apps: apps.to_owned(), keys: keys.to_owned(), state: state_path(apps) }
+    }
+}
+
+fn state_path(apps: &Path) -> PathBuf {
+    apps.with_file_name(STATE_FILE)
 }
 
 /// What a look at the files came to.
@@ -133,7 +147,7 @@ impl LocalCopy {
         files: CredentialsFiles,
         credentials: Arc<SharedCredentials>,
     ) -> Result<(Self, Option<Progress>), CopyError> {
-        let progress = read_progress(&paths, stream)?;
+        let progress = read_progress(&paths.state, stream)?;
         let bases =
             progress.as_ref().map(|progress| Bases::of(&progress.roster.registry, &progress.roster.keys));
         let bases = bases.unwrap_or_default();
@@ -166,24 +180,19 @@ impl LocalCopy {
     /// What the files hold, for a fleet that knows nothing yet.
     pub(super) fn roster(&self) -> Result<Roster, FileError> {
         let registry = AppsFile::new(&self.paths.apps).load()?;
-        Ok(Roster { registry, keys: Keys { revision: 1, text: self.keys_text()? } })
+        Ok(Roster { registry, keys: Keys { revision: 1, text: KeysFile::new(&self.paths.keys).text()? } })
     }
 
     /// Brings the files to what the fleet has, and finds out what the fleet is to be told. Writes to the disk and waits for it.
     pub(super) fn sync(&mut self, progress: &Progress, saves_progress: bool) -> Synced {
-        let mut has_failed = false;
-        if saves_progress && let Err(error) = self.save(progress) {
-            self.tell(&error);
-            has_failed = true;
-        }
         let (mut findings, mut bases) = (Findings::default(), self.bases.clone());
-        // Under the lock that every edit takes, and from the file as it is now: no edit is lost between a look and a write.
+        // Under the locks that every edit takes, and from the files as they are now: no edit is lost between a look and a write.
         let edited = AppsFile::new(&self.paths.apps).edit(|registry| {
             bases.reconcile_apps(registry, &progress.roster.registry, &mut findings);
-            bases.reconcile_keys(&self.keys_text()?, &progress.roster.keys, &mut findings);
-            if let Some(text) = &findings.keys {
-                replace_private(&self.paths.keys, text.as_bytes())?;
-            }
+            KeysFile::new(&self.paths.keys).replace(|text| {
+                bases.reconcile_keys(text, &progress.roster.keys, &mut findings);
+                findings.keys.clone()
+            })?;
             if findings.taken > 0 { Ok(()) } else { Err(Unwritten::Unchanged) }
         });
         match edited {
@@ -193,6 +202,11 @@ impl LocalCopy {
                 self.hold_in_memory(&progress.roster);
                 return Synced { pending: Vec::new(), has_failed: true };
             }
+        }
+        let mut has_failed = false;
+        if saves_progress && let Err(error) = self.save(progress) {
+            self.tell(&error);
+            has_failed = true;
         }
         if findings.taken > 0 || findings.keys.is_some() {
             match self.files.load() {
@@ -216,11 +230,14 @@ impl LocalCopy {
         let (mut registry, mut findings) = (newest.registry.clone(), Findings::default());
         let mut bases = self.bases.clone();
         bases.reconcile_apps(&mut registry, &roster.registry, &mut findings);
-        if let Ok(text) = self.keys_text() {
-            bases.reconcile_keys(&text, &roster.keys, &mut findings);
-        }
-        let keys = findings.keys.as_ref().map(|text| KeyRing::parse(text.as_bytes()));
-        let keys = keys.and_then(Result::ok).unwrap_or_else(|| newest.keys.clone());
+        let text = match KeysFile::new(&self.paths.keys).text() {
+            Ok(text) => {
+                bases.reconcile_keys(&text, &roster.keys, &mut findings);
+                findings.keys.unwrap_or(text)
+            }
+            Err(_) => roster.keys.text.clone(),
+        };
+        let keys = KeyRing::parse(text.as_bytes()).unwrap_or_else(|_| newest.keys.clone());
         self.credentials.replace(Credentials { registry, keys });
     }
 
@@ -235,15 +252,6 @@ impl LocalCopy {
             keys: &roster.keys,
         };
         replace_private(&self.paths.state, &json(&stored))
-    }
-
-    fn keys_text(&self) -> Result<String, FileError> {
-        let path = || self.paths.keys.clone();
-        let text = read_private(&self.paths.keys)?;
-        KeyRing::parse(&text).map_err(|error| FileError::KeyRing { path: path(), error })?;
-        // JSON that was parsed.
-        String::from_utf8(text)
-            .map_err(|error| FileError::Io { path: path(), error: io::Error::other(error) })
     }
 
     /// Once for each error, however often it is met.
@@ -268,13 +276,19 @@ fn tell_findings(findings: &Findings) {
     }
 }
 
-fn read_progress(paths: &Paths, stream: &str) -> Result<Option<Progress>, CopyError> {
-    let text = match read_private(&paths.state) {
+/// The signing keys to make a file of, if there is none: those that the node had last, or the fleet's first.
+pub fn signing_keys_to_begin_with(apps: &Path, stream: &str, key: &FleetKey) -> Result<Vec<u8>, CopyError> {
+    let progress = read_progress(&state_path(apps), stream)?;
+    Ok(progress.map_or_else(|| key.first_signing_keys(), |progress| progress.roster.keys.text.into_bytes()))
+}
+
+fn read_progress(path: &Path, stream: &str) -> Result<Option<Progress>, CopyError> {
+    let text = match read_private(path) {
         Ok(text) => text,
         Err(FileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let problem = |problem: String| CopyError::State { path: paths.state.clone(), problem };
+    let problem = |problem: String| CopyError::State { path: path.to_owned(), problem };
     let stored: Stored = serde_json::from_slice(&text).map_err(|error| problem(error.to_string()))?;
     if stored.version != VERSION {
         return Err(problem(format!("format version {}", stored.version)));
@@ -305,7 +319,7 @@ mod tests {
 
         fn paths(&self) -> Paths {
             let at = |name| self.folder.path().join(name);
-            Paths { apps: at("apps.json"), keys: at("keys.json"), state: at("fleet-state.json") }
+            Paths::new(&at("apps.json"), &at("keys.json"))
         }
 
         fn open(&mut self) -> (LocalCopy, Option<Progress>) {
@@ -360,7 +374,7 @@ mod tests {
             &std::fs::metadata(place.paths().state).expect("there").permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
-        let elsewhere = read_progress(&place.paths(), "t").expect("readable").expect("a state");
+        let elsewhere = read_progress(&place.paths().state, "t").expect("readable").expect("a state");
         assert_eq!((elsewhere.position, elsewhere.tail), (None, Tail::default()));
     }
 
@@ -402,6 +416,43 @@ mod tests {
     }
 
     #[test]
+    fn files_are_never_behind_the_state_so_replaced_keys_are_no_change_of_ours() {
+        let mut place = Place::new();
+        let (mut copy, _) = place.open();
+        let app = App::create("one").0;
+        let leaked = copy.roster().expect("readable").keys;
+        copy.sync(&progress(&[&app], leaked.clone()), true);
+        let text = String::from_utf8(KeyRing::generate()).expect("JSON");
+        let replaced = Keys { revision: leaked.revision + 1, text };
+        // The files cannot be written, and the node ends.
+        std::fs::write(place.paths().apps, "{").expect("ours");
+        assert!(copy.sync(&progress(&[&app], replaced.clone()), true).has_failed);
+        std::fs::remove_file(place.paths().apps).expect("ours");
+        let (mut copy, again) = place.open();
+        let again = again.expect("a state");
+        assert_eq!(again.roster.keys, leaked, "it reads on from where its files are");
+        assert_eq!(copy.sync(&again, false).pending, []);
+        let synced = copy.sync(&progress(&[&app], replaced.clone()), true);
+        assert_eq!((synced.pending.len(), synced.has_failed), (0, false));
+        // Or it ends between files and state.
+        let behind = json(&serde_json::json!({
+            "version": VERSION, "stream": "s", "position": null, "tail": Tail::default(),
+            "apps": [&app], "keys": &leaked,
+        }));
+        replace_private(&place.paths().state, &behind).expect("ours");
+        let (mut copy, _) = place.open();
+        let synced = copy.sync(&progress(&[&app], replaced.clone()), true);
+        assert_eq!(synced.pending, [], "what it reads once more is what the files have");
+        // A file that is lost comes back as it was.
+        let key = FleetKey::parse(&[b'A'; 43]).expect("32 bytes");
+        let kept = signing_keys_to_begin_with(&place.paths().apps, "s", &key).expect("a state");
+        assert_eq!(String::from_utf8(kept).expect("JSON"), replaced.text);
+        std::fs::remove_file(place.paths().state).expect("ours");
+        let first = signing_keys_to_begin_with(&place.paths().apps, "s", &key).expect("no state");
+        assert_eq!(first, key.first_signing_keys());
+    }
+
+    #[test]
     fn a_state_that_is_none_says_what_to_do() {
         let mut place = Place::new();
         place.open();
@@ -411,7 +462,7 @@ mod tests {
             r#"{"version":9,"stream":"s","position":null,"tail":{"changes":0,"bytes":0},"apps":[],"keys":{}}"#,
         ] {
             replace_private(&place.paths().state, text.as_bytes()).expect("ours");
-            let error = read_progress(&place.paths(), "s").expect_err("no state").to_string();
+            let error = read_progress(&place.paths().state, "s").expect_err("no state").to_string();
             assert!(error.contains("fleet-state.json") && error.contains("remove it"), "{error}");
         }
     }

@@ -29,7 +29,7 @@ mod seal;
 mod state;
 mod stream;
 
-pub use copy::CopyError;
+pub use copy::{CopyError, signing_keys_to_begin_with};
 pub use follow::{Follower, FollowerOptions};
 pub use handle::{Fleet, PutError};
 pub use key::{FleetKey, FleetKeyError};

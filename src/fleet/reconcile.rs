@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 
 use super::entry::{Change, Keys};
-use crate::auth::{App, AppId, Registry};
+use crate::auth::{App, AppId, KeySet, Registry};
 
 /// What is to be done about one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,10 +112,12 @@ impl Bases {
         findings.pending.extend(unknown.map(|app: &App| Change::App { app: app.clone(), base: None }));
     }
 
-    /// Settles the keys, of which the file says no revision.
+    /// Settles the keys. The revision that the file has in it is raised by edits of it alone, and is none of the fleet's; but one that is below the base's says
+    /// that an old file was put back, which is no edit: keys that were replaced would be good again, everywhere.
     pub(super) fn reconcile_keys(&mut self, file: &str, fleet: &Keys, findings: &mut Findings) {
         let base = self.keys.as_ref();
-        let local = base.map_or(0, |base| base.revision + u64::from(base.text != file));
+        let is_edited = |base: &Keys| base.text != file && edits(file) >= edits(&base.text);
+        let local = base.map_or(0, |base| base.revision + u64::from(is_edited(base)));
         match settle(local, file == fleet.text, base.map(|base| base.revision), fleet.revision) {
             Settled::Tell => {
                 let keys = Keys { revision: local, text: file.to_owned() };
@@ -130,6 +132,11 @@ impl Bases {
         }
         self.keys = Some(fleet.clone());
     }
+}
+
+/// How often keys were edited, as far as they say so.
+fn edits(text: &str) -> u64 {
+    KeySet::parse(text.as_bytes()).map_or(0, |keys| keys.revision)
 }
 
 #[cfg(test)]
@@ -233,6 +240,15 @@ mod tests {
         assert_eq!((findings.keys.as_deref(), findings.are_keys_lost), (Some("other"), true));
         let findings = settled(&mut bases, "other", &keys(6, "next"));
         assert_eq!((findings.keys.as_deref(), findings.are_keys_lost), (Some("next"), false));
+        // An old file.
+        let revised = |revision| {
+            let edited = (0..revision).fold(KeySet::generate(), |keys, _| keys.next());
+            String::from_utf8(edited.to_json()).expect("JSON")
+        };
+        let (old, current) = (revised(2), revised(3));
+        let mut followed = Bases { keys: Some(keys(6, &current)), ..Bases::default() };
+        let findings = settled(&mut followed, &old, &keys(6, &current));
+        assert_eq!((findings.keys, findings.are_keys_lost), (Some(current), true));
         // An old stream.
         let findings = settled(&mut bases, "next", &keys(2, "old"));
         assert_eq!(findings.pending, [Change::Keys { keys: keys(6, "next"), base: 2 }]);

@@ -17,6 +17,8 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
 
+use crate::amqp::in_time;
+
 /// Longest time for connecting, and for each step behind it.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Entries on their way to us. Snapshots may be large, so they are few.
@@ -98,9 +100,11 @@ impl Session {
         url.query.heartbeat = Some(u16::try_from(options.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1));
         let name = format!("forebay {} fleet", options.node);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = in_time("connecting", Connection::connect_uri(url, properties)).await?;
-        let channel = in_time("opening a channel", connection.create_channel()).await?;
-        in_time("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let connection =
+            in_time(STEP_TIMEOUT, "connecting", Connection::connect_uri(url, properties)).await?;
+        let channel = in_time(STEP_TIMEOUT, "opening a channel", connection.create_channel()).await?;
+        in_time(STEP_TIMEOUT, "confirm.select", channel.confirm_select(ConfirmSelectOptions::default()))
+            .await?;
         let stream: ShortString = options.stream.as_str().into();
         if options.declare {
             let mut arguments = FieldTable::default();
@@ -112,10 +116,14 @@ impl Session {
                 arguments.insert(name.into(), AMQPValue::LongLongInt(bytes.into()));
             }
             let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            in_time("declaring the stream", channel.queue_declare(stream.clone(), durable, arguments))
-                .await?;
+            in_time(
+                STEP_TIMEOUT,
+                "declaring the stream",
+                channel.queue_declare(stream.clone(), durable, arguments),
+            )
+            .await?;
         }
-        in_time("basic.qos", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
+        in_time(STEP_TIMEOUT, "basic.qos", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
         let offset = match from {
             Some(offset) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
             None => AMQPValue::LongString("first".into()),
@@ -124,7 +132,7 @@ impl Session {
         arguments.insert("x-stream-offset".into(), offset);
         let options = BasicConsumeOptions::default();
         let consumer = channel.basic_consume(stream.clone(), "fleet".into(), options, arguments);
-        let consumer = in_time("basic.consume", consumer).await?;
+        let consumer = in_time(STEP_TIMEOUT, "basic.consume", consumer).await?;
         Ok(Self { connection, channel, consumer, stream })
     }
 
@@ -165,7 +173,7 @@ impl Session {
 
     /// Says goodbye; a broker that does not answer is left alone.
     pub(super) async fn close(self) {
-        let _ = in_time("closing", self.connection.close(200, "done".into())).await;
+        let _ = in_time(STEP_TIMEOUT, "closing", self.connection.close(200, "done".into())).await;
     }
 }
 
@@ -184,16 +192,4 @@ fn delivered(delivery: Option<Result<Delivery, lapin::Error>>) -> Result<Deliver
 
 fn broken(problem: &str) -> lapin::Error {
     io::Error::other(problem).into()
-}
-
-/// A broker that does not answer must not hold us for ever.
-async fn in_time<T>(
-    what: &'static str,
-    step: impl Future<Output = Result<T, lapin::Error>>,
-) -> Result<T, lapin::Error> {
-    let timed_out = |_| {
-        let text = format!("{what}: no answer from the broker for {} s", STEP_TIMEOUT.as_secs());
-        Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
-    };
-    tokio::time::timeout(STEP_TIMEOUT, step).await.unwrap_or_else(timed_out)
 }

@@ -1,6 +1,5 @@
 //! One connection to a broker, through lapin. Any doubt about it ends it; nothing is recovered in place.
 
-use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use lapin::{
 
 use super::message::{Message, MessageId};
 use super::tracker::Ticket;
+use crate::amqp::in_time;
 use crate::config::QueueType;
 
 /// Longest time for connecting, and for each step of declaring.
@@ -91,10 +91,12 @@ impl Session {
         url.query.heartbeat = Some(heartbeat);
         let name = format!("forebay {}", options.publish.node);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connection = in_time("connecting", Connection::connect_uri(url, properties)).await?;
+        let connection =
+            in_time(STEP_TIMEOUT, "connecting", Connection::connect_uri(url, properties)).await?;
         let events = Box::pin(connection.events_listener());
-        let channel = in_time("opening a channel", connection.create_channel()).await?;
-        in_time("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let channel = in_time(STEP_TIMEOUT, "opening a channel", connection.create_channel()).await?;
+        in_time(STEP_TIMEOUT, "confirm.select", channel.confirm_select(ConfirmSelectOptions::default()))
+            .await?;
         let session = Self {
             exchange: options.publish.exchange.as_str().into(),
             routing_key: options.publish.routing_key.as_str().into(),
@@ -119,12 +121,17 @@ impl Session {
             durable,
             FieldTable::default(),
         );
-        in_time("declaring the exchange", exchange).await?;
+        in_time(STEP_TIMEOUT, "declaring the exchange", exchange).await?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString(options.queue_type.as_str().into()));
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let queue: ShortString = options.queue.as_str().into();
-        in_time("declaring the queue", channel.queue_declare(queue.clone(), durable, arguments)).await?;
+        in_time(
+            STEP_TIMEOUT,
+            "declaring the queue",
+            channel.queue_declare(queue.clone(), durable, arguments),
+        )
+        .await?;
         let binding = channel.queue_bind(
             queue,
             self.exchange.clone(),
@@ -132,7 +139,7 @@ impl Session {
             QueueBindOptions::default(),
             FieldTable::default(),
         );
-        in_time("binding the queue", binding).await
+        in_time(STEP_TIMEOUT, "binding the queue", binding).await
     }
 
     /// The future that sends a message and waits for its confirm. Its frames are queued when it is first polled.
@@ -187,7 +194,7 @@ impl Session {
 
     /// Says goodbye; a broker that does not answer is left alone.
     pub(super) async fn close(self) {
-        let _ = in_time("closing", self.connection.close(200, "stopping".into())).await;
+        let _ = in_time(STEP_TIMEOUT, "closing", self.connection.close(200, "stopping".into())).await;
     }
 }
 
@@ -198,16 +205,4 @@ pub(super) fn is_about_content(error: &lapin::Error) -> bool {
         error.kind(),
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::CONTENTTOOLARGE)
     )
-}
-
-/// A broker that does not answer must not hold us for ever.
-async fn in_time<T>(
-    what: &'static str,
-    step: impl Future<Output = Result<T, lapin::Error>>,
-) -> Result<T, lapin::Error> {
-    let timed_out = |_| {
-        let text = format!("{what}: no answer from the broker for {} s", STEP_TIMEOUT.as_secs());
-        Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
-    };
-    tokio::time::timeout(STEP_TIMEOUT, step).await.unwrap_or_else(timed_out)
 }

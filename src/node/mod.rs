@@ -15,6 +15,7 @@ mod journal;
 mod listeners;
 mod observe;
 mod operate;
+mod peers;
 mod plan;
 mod reports;
 mod self_report;
@@ -36,20 +37,20 @@ use tracing::{error, info, warn};
 use crate::admin::{Control, Guard, GuardOptions, LogLevel, Operator, PulseDesk};
 use crate::api::{Code, Service};
 use crate::auth::{
-    AppsFile, Credentials, CredentialsError, CredentialsFiles, FileError, Margins, SharedCredentials,
-    Strangers, create_private, create_signing_keys,
+    AppsFile, Credentials, CredentialsFiles, FileError, Margins, SharedCredentials, Strangers,
+    create_private, create_signing_keys,
 };
 use crate::clock;
 use crate::config::{AckLevel, ConfigError, EXIT_CONFIG, ServeOptions};
 use crate::crash::Reporter;
-use crate::fleet::{CopyError, FleetKey, FleetKeyError};
+use crate::fleet::{CopyError, FleetKey, FleetKeyError, signing_keys_to_begin_with};
 use crate::forward::{Forwarder, Parking, Source};
 use crate::handoff::{Bell, Doorbell, QueueLimits, queue};
 use crate::journal::{CoreId, CoreLog, Course, LockError, SettledEvents};
 use crate::reactor::{MemoryCap, Pool, ReactorParts, Sources};
 use crate::supervisor::{Supervisor, SupervisorError};
 use crate::telemetry::{
-    Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health, SharedShares,
+    Balance, Books, CoreMetrics, ForwarderMetrics, HandshakeMetrics, Health, ListedApps, SharedShares,
 };
 use crate::uring::UringError;
 use admin_token::{AdminToken, AdminTokenError};
@@ -58,6 +59,7 @@ use journal::{Journal, check_journal, record_bytes_max, segment_bytes};
 use listeners::Listeners;
 use observe::Observer;
 use operate::{Desk, Threads, Watched, operate};
+use peers::peers;
 use plan::{
     allowed_cpus, check_forwarder_cpus, connections_max, data_dir_error, held_bytes_max, kept_node_id,
     queue_share, reactor_cpus,
@@ -88,7 +90,7 @@ pub enum NodeError {
     Uring(#[from] UringError),
     /// Apps or signing keys cannot be read.
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] FileError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -176,6 +178,7 @@ pub fn check(options: &ServeOptions) -> Result<(), NodeError> {
     fleet_key(options)?;
     AdminToken::of(options).map(|mut token| token.load()).transpose()?;
     Statsd::of(options, "")?;
+    peers(options, "")?;
     let credentials = &options.credentials;
     let mut files = CredentialsFiles::new(&credentials.apps_file, &credentials.signing_key_file);
     match files.load() {
@@ -221,6 +224,7 @@ pub fn run(
         None => kept_node_id(&options.data_dir)?,
     };
     let statsd = Statsd::of(options, &node)?;
+    let peers = peers(options, &node)?;
     let has_broker = !options.broker.amqp_url.is_empty();
     let rejection_codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let metrics: Vec<Arc<CoreMetrics>> = cpus.iter().map(|_| Arc::default()).collect();
@@ -323,6 +327,7 @@ pub fn run(
     let operator = Arc::new(Operator {
         health,
         books,
+        listed: ListedApps::default(),
         forwarder: forwarder_metrics,
         handshakes,
         journal: gauges,
@@ -332,6 +337,7 @@ pub fn run(
         journal_bytes_max: options.journal.journal_max as u64,
         observed: Arc::default(),
         pulse,
+        peers,
         control: Control {
             guard: Arc::new(Guard::new(
                 GuardOptions {
@@ -433,7 +439,11 @@ fn load_credentials(
     let paths = &options.credentials;
     let is_new = match fleet_key {
         // The same on all nodes, before they have spoken with each other.
-        Some(key) => create_private(&paths.signing_key_file, &key.first_signing_keys())?,
+        Some(key) => {
+            let stream = &options.fleet.control_stream;
+            let keys = signing_keys_to_begin_with(&paths.apps_file, stream, key)?;
+            create_private(&paths.signing_key_file, &keys)?
+        }
         None => create_signing_keys(&paths.signing_key_file)?,
     };
     if is_new {

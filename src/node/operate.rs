@@ -273,7 +273,7 @@ async fn tell_strangers(strangers: Arc<Strangers>) {
     loop {
         interval.tick().await;
         let news = strangers.take_news();
-        if let Some(address) = news.first() {
+        if let Some(address) = news.iter().next() {
             warn!(%address, addresses = news.len(), "too many wrong keys or secrets: told to wait");
         }
     }

@@ -9,6 +9,7 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use tracing::warn;
 
 use super::NodeError;
+use crate::auth::create_private;
 use crate::config::{ConfigError, CpuList, MAX_CONNECTIONS_DEFAULT, ServeOptions, is_node_id};
 use crate::event::RECORD_BYTES_EXTRA_MAX;
 use crate::uring::raise_descriptor_limit;
@@ -141,8 +142,10 @@ pub(super) fn kept_node_id(data_dir: &Path) -> Result<String, NodeError> {
         Err(error) => return Err(data_dir_error(&path, error)),
     }
     let id = random_hex(8);
-    fs::write(&path, format!("{id}\n")).map_err(|error| data_dir_error(&path, error))?;
-    Ok(id)
+    // Written whole or not at all; if another node was faster, its name is the one.
+    let made = create_private(&path, format!("{id}\n").as_bytes());
+    let is_ours = made.map_err(|error| data_dir_error(&path, io::Error::other(error)))?;
+    if is_ours { Ok(id) } else { kept_node_id(data_dir) }
 }
 
 pub(super) fn data_dir_error(path: &Path, error: io::Error) -> NodeError {

@@ -42,20 +42,20 @@ enum Unsent {
     Io(#[from] io::Error),
     #[error("the node answered {0}")]
     Refused(u16),
-    #[error("the app is gone")]
+    #[error("there is no such app")]
     NoApp,
 }
 
 impl SelfReporter {
-    /// As `--self-report-app` says, if it does.
+    /// As `--self-report-app` says, if it does. A node in a fleet may get the app from there.
     pub(super) fn of(options: &ServeOptions, registry: &Registry) -> Result<Option<Self>, ConfigError> {
         let Some(app) = options.crash.self_report_app.map(AppId) else { return Ok(None) };
         let problem = match registry.app(app) {
-            None => {
+            None if options.fleet.fleet_key_file.is_none() => {
                 "there is no such app: make one with `forebay app create`, or look with `forebay app list`"
             }
             Some(known) if !known.enabled => "the app is disabled: `forebay app enable` it, or name another",
-            Some(_) => {
+            _ => {
                 let request = SelfRequest::of(options);
                 return Ok(Some(Self { app, folder: options.data_dir.clone(), request }));
             }
@@ -139,9 +139,9 @@ impl Unsent {
     /// Whether another try may do better.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Io(_) => true,
+            // It may not have come from the fleet yet.
+            Self::Io(_) | Self::NoApp => true,
             Self::Refused(status) => matches!(status, 408 | 429 | 503),
-            Self::NoApp => false,
         }
     }
 }

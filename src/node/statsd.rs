@@ -113,19 +113,10 @@ fn unbound() -> io::Result<UnixDatagram> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        serve: ServeOptions,
-    }
-
     fn statsd(address: &str) -> Result<Option<Statsd>, ConfigError> {
-        let cli = Cli::try_parse_from(["forebay", "--statsd", address]).expect("flags that parse");
-        Statsd::of(&cli.serve, "n")
+        Statsd::of(&ServeOptions::of_flags(["--statsd", address]), "n")
     }
 
     fn list(count: u64) -> Families {

@@ -212,7 +212,7 @@ impl Connection {
         Token { slot: self.slot, generation: self.generation }
     }
 
-    /// Takes bytes that came; `input` is written over.
+    /// Takes bytes that came; what is encrypted is decrypted in place.
     pub(super) fn handle_bytes(&mut self, input: &mut [u8], desk: &mut Desk) {
         match self.life {
             Life::Open if self.wire.is_some() => self.unwrap(input, desk),
@@ -220,7 +220,7 @@ impl Connection {
         }
     }
 
-    fn handle_plain(&mut self, input: &mut [u8], desk: &mut Desk) {
+    fn handle_plain(&mut self, input: &[u8], desk: &mut Desk) {
         match self.life {
             Life::Open if self.stalled.is_empty() => {
                 let used = self.feed(input, desk);
@@ -275,7 +275,7 @@ impl Connection {
     }
 
     /// Feeds the decoder until it wants more, the ring of answers is full, or no more requests are taken; returns how much was used.
-    fn feed(&mut self, input: &mut [u8], desk: &mut Desk) -> usize {
+    fn feed(&mut self, input: &[u8], desk: &mut Desk) -> usize {
         let (before, mut steps, mut heads) = (self.phase(), 0u32, 0u32);
         let mut pending = self.pending.take().map(|pending| *pending);
         let mut used = 0;
@@ -285,7 +285,7 @@ impl Connection {
             && (self.is_skipping || !self.answers.is_full())
         {
             let ahead = input.len() - used;
-            let (more, step) = self.decoder.step(&mut input[used..], desk.limits);
+            let (more, step) = self.decoder.step(&input[used..], desk.limits);
             let here = ahead - more;
             used += more;
             steps += 1;

@@ -29,7 +29,7 @@ use crate::handoff::{Doorbell, Inlet};
 use crate::http::HeadLimits;
 use crate::journal::Appender;
 use crate::telemetry::{self, CoreMetrics, Health};
-use crate::uring::{Completion, Driver, How, Operation, Socket, Token};
+use crate::uring::{Completion, Driver, How, Operation, Socket, Token, Usage};
 use crate::wire::Tls;
 
 /// Longest sleep: the heartbeat by which others see that this reactor lives.
@@ -140,7 +140,6 @@ pub struct Reactor<D> {
     phase: telemetry::Phase,
     is_watching: bool,
     busy_since: (Duration, Duration),
-    turns: u64,
 }
 
 impl<D: Driver> Reactor<D> {
@@ -184,8 +183,7 @@ impl<D: Driver> Reactor<D> {
             buffers: Vec::new(),
             phase: telemetry::Phase::Starting,
             is_watching: false,
-            busy_since: (moment.now, driver.cpu()),
-            turns: 0,
+            busy_since: (moment.now, driver.usage().cpu),
             driver,
             options,
         }
@@ -398,17 +396,18 @@ impl<D: Driver> Reactor<D> {
                 self.metrics.refusing_since_ms.set(now_ms);
             }
         }
-        self.turns += 1;
         let (since, cpu_since) = self.busy_since;
         let elapsed = moment.now.saturating_sub(since);
         if elapsed >= SLEEP_MAX {
-            let cpu = self.driver.cpu();
+            let Usage { cpu, waits } = self.driver.usage();
             let permille = (cpu.saturating_sub(cpu_since)).as_micros() * 1000 / elapsed.as_micros();
             self.metrics.busy_permille.set(u64::try_from(permille.min(1000)).expect("at most 1000"));
             self.busy_since = (moment.now, cpu);
+            self.metrics.looked_us.set(us(moment.now));
             self.metrics.cpu_us.set(us(cpu));
-            self.metrics.turns.set(self.turns);
+            self.metrics.waits.set(waits);
             self.metrics.answers.set(self.metrics.answered());
+            self.metrics.bytes.set(self.metrics.accepted_bytes.value());
         }
     }
 }

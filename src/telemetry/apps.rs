@@ -138,6 +138,7 @@ impl AppTally {
     /// Counts events taken over at `wall` (since the Unix epoch), with the bytes of their records.
     pub fn accept(&mut self, app: Uuid, events: u64, bytes: u64, wall: Duration) {
         self.metrics.accepted.add(events);
+        self.metrics.accepted_bytes.add(bytes);
         let counters = &self.of(app).counters;
         counters.accepted.add(events);
         counters.bytes.add(bytes);
@@ -226,7 +227,8 @@ mod tests {
         assert_eq!((counters.accepted.value(), counters.bytes.value()), (3, 600));
         assert_eq!(counters.rejected().collect::<Vec<_>>(), [(2, 4)]);
         assert_eq!(counters.seen_s.value(), WALL.as_secs() + 1);
-        assert_eq!((metrics.accepted.value(), metrics.rejected(2)), (3, 5));
+        assert_eq!((metrics.accepted.value(), metrics.accepted_bytes.value()), (3, 600));
+        assert_eq!(metrics.rejected(2), 5);
         assert_eq!(metrics.apps.all().len(), 1, "nobody else has counters");
     }
 

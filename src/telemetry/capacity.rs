@@ -1,30 +1,38 @@
 //! How much more a node could take, worked out from what it does.
 //!
-//! A reactor's CPU time is modelled as `turns · a + answers · c`: each turn has its price, and each answer has. As load rises a turn finds more to do, so
-//! the price of an answer falls towards `c`. Once the reactor does not wait any more, a turn of `n` answers takes `a + n · c`, and `n` is what came in
-//! during the turn before; the rate at which a turn has grown to [`TURN_AT_LIMIT_US`] is called the limit: `(1 - a / turn) / c`. `a` and `c` are fitted (least
-//! squares, neither below zero) to the seconds of the window. While load was too even to tell them apart, what an answer costs now is taken for all there
-//! is, which tells the limit too low rather than too high.
+//! A reactor's CPU time is modelled as `waits · a + answers · c`: what it costs to fall asleep and be woken, and what an answer costs. As load rises a
+//! reactor finds more to do whenever it wakes, so an answer's share of `a` shrinks; one that does not sleep any more is at its limit, `1 / c`. `a` and `c` are
+//! fitted (least squares, neither below zero) to the seconds of the window, and to the heaviest ones of the last day in which requests were like those of now
+//! ([`Peaks`]): what an answer costs near the limit has to have been seen. As long as it was not, and load was too even to tell the two apart, what an answer
+//! costs now is taken for all there is, which tells the limit too low rather than too high; and `c` is never believed to be below a quarter of that. Of the
+//! heaviest second, an answer's price is the most that `c` may be, and the least is that times the share of its CPU which the reactor used then: a reactor
+//! at four fifths of its CPU tells its limit to a fifth, whatever the fit says.
 //!
-//! A thread of the kernel writes the journal for a reactor, on the reactor's CPU. What it takes is part of the price of an answer; without it, a node would be
-//! told to have room that its own writes need.
+//! A thread of the kernel writes the journal for a reactor, on the reactor's CPU. Its time is counted as the reactor's; without it, a node would be told to have
+//! room that its own writes need.
 //!
-//! The node's limit is that of the reactor that would get there first, if the load stays spread as it is. Three more things may bound it before: all CPUs
-//! together, the forwarder's thread, and a journal that fills. See docs/capacity.md for what this cannot see.
+//! The node's limit is that of the reactor that would get there first, if the load stays spread as it is. Three more things may bound it before: the
+//! forwarder's thread, and all CPUs together, which the other threads share with the reactors: both are fitted to the waits and answers of all reactors, for a
+//! reactor that wakes is what they get their work from; and a journal that fills. See docs/capacity.md for what this cannot see.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::peaks::{Peak, Peaks};
 use super::sample::{OtherThreads, Sample, Work, per_second};
 
 /// Seconds that are looked at.
 const WINDOW_SAMPLES: usize = 60;
-/// How long a turn may become before the node counts as full, µs: what a 202 may wait for those before it.
-const TURN_AT_LIMIT_US: f64 = 5_000.0;
 /// Below this share of a CPU, a reactor's figures say more about its timers than about its load.
 const BUSY_LEAST: f64 = 0.02;
+/// How many times cheaper than now an answer is believed to become: what little load tells of much load is not exact.
+const PRICE_FALL_MAX: f64 = 4.0;
+/// Refusals for want of room, of all answers, above which a second tells nothing of what an answer costs: they are cheap.
+const UNAVAILABLE_MOST: f64 = 0.01;
+/// What a second has.
+const SECOND_US: u64 = 1_000_000;
 /// Answers a second below which nothing is told.
 const RATE_LEAST: f64 = 50.0;
 /// Samples before anything is told.
@@ -65,16 +73,18 @@ pub struct Headroom {
 struct Look {
     at: Duration,
     cores: Vec<Work>,
+    unavailable: u64,
     accepted: u64,
     settled: u64,
     journal_bytes: u64,
     others: OtherThreads,
 }
 
-/// A sliding window of looks.
+/// A sliding window of looks, and the heaviest seconds before it.
 #[derive(Debug, Default)]
 pub struct Capacity {
     looks: VecDeque<Look>,
+    peaks: Peaks<[Look; 2]>,
 }
 
 impl Capacity {
@@ -83,14 +93,20 @@ impl Capacity {
         if self.looks.len() > WINDOW_SAMPLES {
             self.looks.pop_front();
         }
-        self.looks.push_back(Look {
+        let look = Look {
             at: sample.at,
             cores: sample.cores.iter().map(|core| core.work).collect(),
+            unavailable: sample.unavailable(),
             accepted: sample.accepted,
             settled: sample.settled.events(),
             journal_bytes: sample.journal_bytes,
             others: sample.others,
-        });
+        };
+        let peak = self.looks.back().and_then(|before| look.peak_since(before));
+        if let Some(peak) = peak {
+            self.peaks.observe(peak);
+        }
+        self.looks.push_back(look);
     }
 
     /// What is left, of a node whose journal may have `journal_bytes_max`; none while there is too little traffic to tell.
@@ -99,16 +115,20 @@ impl Capacity {
             return None;
         }
         let (first, last) = (self.looks.front()?, self.looks.back()?);
-        let elapsed = last.at.saturating_sub(first.at);
-        let rate = per_second(first.answers(), last.answers(), elapsed);
+        let rate = per_second(first.work().answers, last.work().answers, self.elapsed());
         if rate < RATE_LEAST {
             return None;
         }
-        let writers_us = self.busy(|others| others.writers_permille).map_or(0.0, |busy| busy * 1e6 / rate);
-        let (part, bound_by) = (0..last.cores.len())
-            .filter_map(|core| Some((self.used_part(core, writers_us)?, Bound::Reactor)))
-            .chain(self.busy(|others| others.process_permille).map(|busy| (busy, Bound::Cpus)))
-            .chain(self.busy(|others| others.forwarder_permille).map(|busy| (busy, Bound::Forwarder)))
+        let reactors: Vec<f64> = (0..last.cores.len())
+            .filter_map(|core| self.used_part(|look, then| look.reactor_since(then, core)))
+            .collect();
+        let forwarder =
+            self.used_part(|look, then| look.others_since(then, |others| others.forwarder_permille));
+        let (part, bound_by) = reactors
+            .iter()
+            .map(|part| (*part, Bound::Reactor))
+            .chain(self.cpus_part(&reactors).map(|part| (part, Bound::Cpus)))
+            .chain(forwarder.map(|part| (part, Bound::Forwarder)))
             .chain(self.journal_part(journal_bytes_max).map(|part| (part, Bound::Journal)))
             .max_by(|one, other| one.0.total_cmp(&other.0))?;
         if part <= 0.0 {
@@ -121,41 +141,53 @@ impl Capacity {
         })
     }
 
-    /// Busy share of other threads, on average over the window; none if nobody has looked.
-    #[allow(clippy::cast_precision_loss, reason = "thousandths of some CPUs, and a minute's looks")]
-    fn busy(&self, of: fn(&OtherThreads) -> Option<u64>) -> Option<f64> {
-        // The first look is about the second before the window.
-        let busy: Vec<u64> = self.looks.iter().skip(1).filter_map(|look| of(&look.others)).collect();
-        (!busy.is_empty()).then(|| busy.iter().sum::<u64>() as f64 / busy.len() as f64 / 1e3)
+    /// How long the window is.
+    fn elapsed(&self) -> Duration {
+        let ends = self.looks.front().zip(self.looks.back());
+        ends.map_or(Duration::ZERO, |(first, last)| last.at.saturating_sub(first.at))
     }
 
-    /// How much of its limit a reactor uses, if the kernel takes `writers_us` for each answer; none while it does too little.
-    fn used_part(&self, core: usize, writers_us: f64) -> Option<f64> {
-        let seconds: Vec<Second> = self
-            .looks
-            .iter()
-            .zip(self.looks.iter().skip(1))
-            .filter_map(|(before, now)| Second::between(before.cores.get(core)?, now.cores.get(core)?))
-            .collect();
+    /// How much of all CPUs is used by reactors that use so much of theirs, and by all other threads; none if nobody has looked.
+    #[allow(clippy::cast_precision_loss, reason = "a number of CPUs")]
+    fn cpus_part(&self, reactors: &[f64]) -> Option<f64> {
+        let cpus = self.looks.back()?.others.cpus?;
+        let rest = self.used_part(Look::rest_since).unwrap_or(0.0);
+        Some((reactors.iter().sum::<f64>() + rest) / cpus as f64)
+    }
+
+    /// How much of its limit is used by what did `since` from one look to the next; none while it does too little.
+    fn used_part(&self, since: impl Fn(&Look, &Look) -> Option<Second>) -> Option<f64> {
+        let pairs = self.looks.iter().zip(self.looks.iter().skip(1));
+        let mut seconds: Vec<Second> = pairs.filter_map(|(then, look)| since(look, then)).collect();
         let sum = |of: fn(&Second) -> f64| seconds.iter().map(of).sum::<f64>();
-        let (cpu_us, answers) = (sum(|s| s.cpu_us), sum(|s| s.answers));
-        let (first, last) = (self.looks.front()?, self.looks.back()?);
-        let elapsed_us = last.at.saturating_sub(first.at).as_secs_f64() * 1e6;
+        let (cpu_us, answers, bytes) = (sum(|s| s.cpu_us), sum(|s| s.answers), sum(|s| s.bytes));
+        let elapsed_us = self.elapsed().as_secs_f64() * 1e6;
         if elapsed_us <= 0.0 || answers <= 0.0 || cpu_us / elapsed_us < BUSY_LEAST {
             return None;
         }
-        let now = answers / elapsed_us;
-        // What it would reach if an answer never cost less than now.
-        let at_least = 1.0 / (cpu_us / answers + writers_us);
-        let (turn_us, answer_us) = fit(&seconds)?;
-        let grown = (1.0 - turn_us / TURN_AT_LIMIT_US) / (answer_us + writers_us);
-        Some(now / at_least.max(if grown.is_finite() { grown } else { 0.0 }))
+        let now_us = cpu_us / answers;
+        let mut bounds_us = (now_us / PRICE_FALL_MAX, now_us);
+        let peaks = self.peaks.like(bytes / answers);
+        let peaks: Vec<(&Peak<_>, Second)> = peaks
+            .filter_map(|peak| {
+                let [then, look] = &peak.what;
+                Some((peak, since(look, then)?))
+            })
+            .collect();
+        if let Some((peak, second)) =
+            peaks.iter().max_by(|one, other| one.0.answers.total_cmp(&other.0.answers))
+        {
+            let peak_us = (second.cpu_us / second.answers).min(now_us);
+            bounds_us = (peak_us * peak.busy.min(1.0), peak_us);
+        }
+        seconds.extend(peaks.iter().map(|(_, second)| second));
+        Some(answers / elapsed_us * answer_us(&seconds)?.clamp(bounds_us.0, bounds_us.1))
     }
 
     /// How much more comes than the broker takes, if the journal will soon be full of it.
     fn journal_part(&self, bytes_max: u64) -> Option<f64> {
         let (first, last) = (self.looks.front()?, self.looks.back()?);
-        let elapsed = last.at.saturating_sub(first.at);
+        let elapsed = self.elapsed();
         let growth = per_second(first.journal_bytes, last.journal_bytes, elapsed);
         let left = per_second(last.journal_bytes, bytes_max, Duration::from_secs(1));
         if growth <= 0.0 || left / growth > FULL_SOON.as_secs_f64() {
@@ -172,50 +204,108 @@ impl Capacity {
 }
 
 impl Look {
-    /// Answers of all reactors.
-    fn answers(&self) -> u64 {
-        self.cores.iter().map(|core| core.answers).sum()
+    /// What all reactors have done.
+    fn work(&self) -> Work {
+        self.cores.iter().fold(Work::default(), |all, core| Work {
+            cpu_us: all.cpu_us + core.cpu_us,
+            waits: all.waits + core.waits,
+            answers: all.answers + core.answers,
+            bytes: all.bytes + core.bytes,
+            at_us: all.at_us.max(core.at_us),
+        })
+    }
+
+    /// The second since a look before, if it tells what an answer costs.
+    #[allow(clippy::cast_precision_loss, reason = "a second's counts")]
+    fn peak_since(&self, then: &Self) -> Option<Peak<[Self; 2]>> {
+        let all = Second::between(&then.work(), &self.work())?;
+        let unavailable = self.unavailable.saturating_sub(then.unavailable) as f64;
+        if all.answers <= 0.0 || unavailable > all.answers * UNAVAILABLE_MOST {
+            return None;
+        }
+        let mut busy = 0.0_f64;
+        for (core, (before, now)) in then.cores.iter().zip(&self.cores).enumerate() {
+            // Other threads' time is of the second between the looks: that of a reactor has to be so, too.
+            let elapsed_us = now.at_us.saturating_sub(before.at_us);
+            if !(SECOND_US / 2..SECOND_US * 3 / 2).contains(&elapsed_us) {
+                return None;
+            }
+            busy = busy.max(self.reactor_since(then, core)?.cpu_us / elapsed_us as f64);
+        }
+        let bytes_per_answer = all.bytes / all.answers;
+        let what = [then.clone(), self.clone()];
+        Some(Peak { at: self.at, answers: all.answers, busy, bytes_per_answer, what })
+    }
+
+    /// What a reactor did since a look before, and what the kernel wrote for it, as far as its answers are a part of all; none if it has not looked at itself.
+    fn reactor_since(&self, then: &Self, core: usize) -> Option<Second> {
+        let reactor = Second::between(then.cores.get(core)?, self.cores.get(core)?)?;
+        let writers = self.others_since(then, |others| others.writers_permille);
+        let written_us = writers
+            .filter(|all| all.answers > 0.0)
+            .map_or(0.0, |all| all.cpu_us * reactor.answers / all.answers);
+        Some(Second { cpu_us: reactor.cpu_us + written_us, ..reactor })
+    }
+
+    /// What other threads took since a look before, beside what all reactors did; none if nobody has looked at these threads.
+    #[allow(clippy::cast_precision_loss, reason = "thousandths of some CPUs")]
+    fn others_since(&self, then: &Self, of: fn(&OtherThreads) -> Option<u64>) -> Option<Second> {
+        let busy = of(&self.others)? as f64 / 1e3;
+        let cpu_us = busy * self.at.saturating_sub(then.at).as_secs_f64() * 1e6;
+        Some(Second { cpu_us, ..Second::between(&then.work(), &self.work())? })
+    }
+
+    /// What all threads took since a look before that neither are reactors nor write for them.
+    fn rest_since(&self, then: &Self) -> Option<Second> {
+        let all = self.others_since(then, |others| others.process_permille)?;
+        let reactors = Second::between(&then.work(), &self.work())?;
+        let writers = self.others_since(then, |others| others.writers_permille);
+        let elsewhere_us = reactors.cpu_us + writers.map_or(0.0, |writers| writers.cpu_us);
+        Some(Second { cpu_us: (all.cpu_us - elsewhere_us).max(0.0), ..all })
     }
 }
 
-/// What a reactor did between two looks.
+/// What something did between two looks.
 #[derive(Clone, Copy, Debug)]
 struct Second {
     cpu_us: f64,
-    turns: f64,
+    waits: f64,
     answers: f64,
+    /// Of events taken over.
+    bytes: f64,
 }
 
 impl Second {
-    /// None if the reactor has not looked at itself between.
+    /// None if no reactor has looked at itself between.
     #[allow(clippy::cast_precision_loss, reason = "a second's counts")]
     fn between(before: &Work, now: &Work) -> Option<Self> {
         (now.cpu_us > before.cpu_us).then(|| Self {
             cpu_us: (now.cpu_us - before.cpu_us) as f64,
-            turns: now.turns.saturating_sub(before.turns) as f64,
+            waits: now.waits.saturating_sub(before.waits) as f64,
             answers: now.answers.saturating_sub(before.answers) as f64,
+            bytes: now.bytes.saturating_sub(before.bytes) as f64,
         })
     }
 }
 
-/// The price of a turn and of an answer, µs, so that `turns · a + answers · c` is nearest to the CPU time.
-fn fit(seconds: &[Second]) -> Option<(f64, f64)> {
+/// What an answer costs when nobody sleeps, µs: the `c` for which `waits · a + answers · c` is nearest to the CPU time.
+fn answer_us(seconds: &[Second]) -> Option<f64> {
     let sum = |of: fn(&Second) -> f64| seconds.iter().map(of).sum::<f64>();
-    let (tt, aa, ta) =
-        (sum(|s| s.turns * s.turns), sum(|s| s.answers * s.answers), sum(|s| s.turns * s.answers));
-    let (tc, ac) = (sum(|s| s.turns * s.cpu_us), sum(|s| s.answers * s.cpu_us));
+    let (ww, aa, wa) =
+        (sum(|s| s.waits * s.waits), sum(|s| s.answers * s.answers), sum(|s| s.waits * s.answers));
+    let (wc, ac) = (sum(|s| s.waits * s.cpu_us), sum(|s| s.answers * s.cpu_us));
     if aa <= 0.0 {
         return None;
     }
-    let answers_alone = (0.0, ac / aa);
-    let determinant = tt * aa - ta * ta;
-    // Where turns and answers kept the same ratio, nothing tells their prices apart.
-    if determinant <= 1e-3 * tt * aa {
+    let answers_alone = ac / aa;
+    let determinant = ww * aa - wa * wa;
+    // Where waits and answers kept the same ratio, nothing tells their prices apart.
+    if determinant <= 1e-3 * ww * aa {
         return Some(answers_alone);
     }
-    let (turn_us, answer_us) = ((aa * tc - ta * ac) / determinant, (tt * ac - ta * tc) / determinant);
+    let (wait_us, answer_us) = ((aa * wc - wa * ac) / determinant, (ww * ac - wa * wc) / determinant);
     // A price below zero is noise.
-    if turn_us < 0.0 || answer_us <= 0.0 { Some(answers_alone) } else { Some((turn_us, answer_us)) }
+    Some(if wait_us < 0.0 || answer_us <= 0.0 { answers_alone } else { answer_us })
 }
 
 #[cfg(test)]
@@ -227,10 +317,12 @@ mod tests {
     /// Of a journal.
     const BYTES_MAX: u64 = 1 << 30;
 
-    /// A node whose reactors follow the model exactly: a turn costs 10 µs, an answer 4 µs.
+    /// A node whose reactors follow the model exactly: a wait costs 10 µs, an answer 4 µs.
     struct Model {
         capacity: Capacity,
         sample: Sample,
+        bytes_per_answer: u64,
+        refused_per_second: u64,
     }
 
     impl Model {
@@ -246,17 +338,21 @@ mod tests {
                 journal_bytes: 0,
                 others: OtherThreads::default(),
             };
-            Self { capacity: Capacity::default(), sample }
+            Self { capacity: Capacity::default(), sample, bytes_per_answer: 600, refused_per_second: 0 }
         }
 
-        /// A second in which each reactor answers so many requests in so many turns.
+        /// A second in which each reactor answers so many requests, and sleeps so often.
         fn second(&mut self, done: &[(u64, u64)]) {
             self.capacity.observe(&self.sample);
             self.sample.at += Duration::from_secs(1);
-            for (core, (answers, turns)) in self.sample.cores.iter_mut().zip(done) {
+            for (core, (answers, waits)) in self.sample.cores.iter_mut().zip(done) {
+                core.work.at_us += SECOND_US;
                 core.work.answers += answers;
-                core.work.turns += turns;
-                core.work.cpu_us += turns * 10 + answers * 4;
+                core.work.bytes += answers * self.bytes_per_answer;
+                core.answers += answers;
+                core.unavailable += self.refused_per_second;
+                core.work.waits += waits;
+                core.work.cpu_us += waits * 10 + answers * 4;
                 self.sample.accepted += answers;
                 self.sample.settled.confirmed += answers;
             }
@@ -268,17 +364,58 @@ mod tests {
     }
 
     #[test]
-    fn the_price_of_a_turn_and_of_an_answer_are_told_apart_when_load_varies() {
+    fn the_price_of_a_wait_and_of_an_answer_are_told_apart_when_load_varies() {
         let mut node = Model::new(1);
         for second in 0..30 {
-            // As load rises, turns hold more.
+            // As load rises, it sleeps less.
             let answers = 10_000 + second * 1_000;
             node.second(&[(answers, 8_000 - second * 100)]);
         }
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
-        // (1 - 10 / 5000) / 4 µs.
-        assert!(is_near(told.requests_per_second, 249_500.0), "{told:?}");
+        // One in 4 µs.
+        assert!(is_near(told.requests_per_second, 250_000.0), "{told:?}");
         assert_eq!(told.bound_by, Bound::Reactor);
+    }
+
+    #[test]
+    fn an_answer_is_not_believed_to_become_more_than_four_times_cheaper() {
+        let mut node = Model::new(1);
+        for second in 0..30 {
+            node.second(&[(1_000 + second * 10, 10_000 - second * 100)]);
+        }
+        let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
+        let now_us = 4.0 + 10.0 * (10_000.0 - 1_450.0) / 1_145.0;
+        assert!(
+            (told.requests_per_second - 4e6 / now_us).abs() < 1e6 / now_us * 0.1,
+            "{told:?} of {now_us} µs"
+        );
+    }
+
+    /// After ten seconds of a burst, some of them refused, and ten minutes of little and even load of so many bytes.
+    fn calm_after_a_burst(refused: u64, bytes_per_answer: u64) -> Headroom {
+        let mut node = Model::new(1);
+        node.refused_per_second = refused;
+        for _ in 0..10 {
+            node.second(&[(150_000, 10_000)]);
+        }
+        (node.refused_per_second, node.bytes_per_answer) = (0, bytes_per_answer);
+        for _ in 0..600 {
+            node.second(&[(10_000, 10_000)]);
+        }
+        node.capacity.headroom(BYTES_MAX).expect("enough traffic")
+    }
+
+    #[test]
+    fn a_burst_of_such_requests_is_remembered() {
+        let told = calm_after_a_burst(0, 650);
+        assert!(is_near(told.requests_per_second, 250_000.0), "{told:?}");
+    }
+
+    #[test]
+    fn a_burst_of_others_or_of_refusals_tells_nothing() {
+        for told in [calm_after_a_burst(0, 900), calm_after_a_burst(10_000, 600)] {
+            assert!(is_near(told.requests_per_second, 1e6 / 14.0), "{told:?}");
+        }
     }
 
     #[test]
@@ -339,22 +476,36 @@ mod tests {
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
         // The fuller reactor: 15,000 of 14 µs and 10 µs.
         assert!(is_near(told.requests_per_second, 20_000.0 / 0.36), "{told:?}");
+        // A wait costs 5 µs in the kernel's thread too, and an answer 3 µs.
         let mut varied = Model::new(1);
-        varied.sample.others.writers_permille = Some(100);
-        for second in 0..30 {
-            let answers = 10_000 + second % 2 * 10_000;
-            varied.second(&[(answers, 8_000 - second % 2 * 4_000)]);
+        for (answers, waits) in [(10_000, 8_000), (20_000, 4_000)].repeat(15) {
+            varied.second(&[(answers, waits)]);
+            varied.sample.others.writers_permille = Some((waits * 5 + answers * 3) / 1_000);
         }
         let told = varied.capacity.headroom(BYTES_MAX).expect("enough traffic");
-        // 4 µs, and 100,000 µs for the mean of 10,000 and 20,000; it was told near the end of a window, so the mean is not exact.
-        let expected = (1.0 - 10.0 / TURN_AT_LIMIT_US) / (4e-6 + 0.1 / 15_000.0);
-        assert!((told.requests_per_second - expected).abs() < expected * 0.02, "{told:?}");
+        assert!(is_near(told.requests_per_second, 1.0 / 7e-6), "{told:?}");
+    }
+
+    #[test]
+    fn what_other_threads_need_when_a_reactor_wakes_is_not_an_answers_price_either() {
+        let mut node = Model::new(2);
+        for (answers, waits) in [(5_000, 5_000), (20_000, 10_000)].repeat(15) {
+            node.second(&[(answers, waits); 2]);
+            // Besides what the model has, 30 µs for each wait of a reactor, 16 µs for an answer; and a forwarder that is nowhere near its limit.
+            node.sample.others.process_permille = Some((2 * waits * 40 + 2 * answers * 20) / 1_000);
+            node.sample.others.cpus = Some(4);
+            node.sample.others.forwarder_permille = Some((2 * answers * 2) / 1_000);
+        }
+        let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
+        assert!(is_near(told.requests_per_second, 1.0 / 5e-6), "{told:?}");
+        assert_eq!(told.bound_by, Bound::Cpus);
     }
 
     #[test]
     fn cpus_that_other_threads_use_too_are_the_limit() {
         let mut node = Model::new(1);
-        node.sample.others.process_permille = Some(250);
+        node.sample.others.process_permille = Some(1000);
+        node.sample.others.cpus = Some(4);
         for _ in 0..30 {
             node.second(&[(10_000, 10_000)]);
         }

@@ -142,6 +142,8 @@ pub struct CoreMetrics {
     rejected: Rejections,
     /// Events taken over.
     pub accepted: Counter,
+    /// Bytes of their records, as they lie in the journal.
+    pub accepted_bytes: Counter,
     /// The same and more, by app.
     pub apps: Apps,
     /// The last refusals, for those who ask why.
@@ -156,12 +158,16 @@ pub struct CoreMetrics {
     pub queue_batches: Gauge,
     /// Share of the last second that was not spent waiting, in thousandths.
     pub busy_permille: Gauge,
-    /// CPU time of the thread as it last looked, about once a second, µs.
+    /// When the thread last looked at itself, about once a second, monotonic µs.
+    pub looked_us: Gauge,
+    /// Its CPU time up to then, µs.
     pub cpu_us: Gauge,
-    /// Turns up to then.
-    pub turns: Gauge,
-    /// Answers up to then, so that the three are of one moment.
+    /// How often it had slept up to then.
+    pub waits: Gauge,
+    /// Answers up to then.
     pub answers: Gauge,
+    /// Accepted bytes up to then, so that all of these are of one moment.
+    pub bytes: Gauge,
     /// Monotonic clock of the last turn, ms: the heartbeat that `/livez` looks at.
     pub turned_ms: Gauge,
     /// Since when there has been no room for new events, monotonic ms; 0 when there is.

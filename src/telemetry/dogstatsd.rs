@@ -3,8 +3,8 @@
 //! `name:value|type|@rate|#tag:value,…`, a line for each number, several lines in a datagram.
 //!
 //! - A **counter** is sent as what it grew by (`|c`). What was not handed to the socket goes with the next push, so that all pushes together are
-//!   the counter itself. One that is gone from the list, or has fallen, is sent as a negative count: an app that is no longer shown for
-//!   itself now counts as `other`, and nothing is counted twice.
+//!   the counter itself. One that is gone from the list, or has fallen, is sent as a negative count, so that
+//!   nothing is counted twice.
 //! - A **gauge** is sent as it is (`|g`), each time.
 //! - A **histogram** is sent as a distribution (`|d`): each duration as the upper bound of its bucket, those over the last bound as twice that. The `n`
 //!   durations that came to a bucket are sent as the powers of two that `n` is made of: the value stands, with a sample rate of 2⁻ᵏ, in the

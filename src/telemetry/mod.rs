@@ -13,7 +13,9 @@ mod dogstatsd;
 mod family;
 mod fleet;
 mod health;
+mod listed;
 mod observed;
+mod peaks;
 mod percentiles;
 mod prometheus;
 mod pulse;
@@ -35,6 +37,7 @@ pub use fleet::FleetMetrics;
 pub use health::{
     Health, Phase, READINESS_HYSTERESIS_MS, TURN_OVERDUE_MS, Unhealthy, retry_after, verdict_json,
 };
+pub use listed::ListedApps;
 pub use observed::{Observed, SharedObserved, ThreadTime, ThreadTimes, Usage};
 pub use percentiles::Percentiles;
 pub use prometheus::render;

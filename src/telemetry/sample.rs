@@ -28,12 +28,16 @@ pub struct CoreSample {
 /// What a reactor has done and what that took, all of one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
+    /// The moment, on the monotonic clock, µs.
+    pub at_us: u64,
     /// CPU time, µs.
     pub cpu_us: u64,
-    /// Turns.
-    pub turns: u64,
+    /// How often it slept.
+    pub waits: u64,
     /// Answers.
     pub answers: u64,
+    /// Bytes of events taken over.
+    pub bytes: u64,
 }
 
 /// How busy threads were that do not count it themselves, in the second before, in thousandths of a CPU; none of what nobody has looked at.
@@ -43,8 +47,10 @@ pub struct OtherThreads {
     pub forwarder_permille: Option<u64>,
     /// Those of the kernel that write for the reactors, all together.
     pub writers_permille: Option<u64>,
-    /// All of the process, reactors included, as a share of the CPUs that it may use.
+    /// All of the process, reactors included.
     pub process_permille: Option<u64>,
+    /// How many CPUs the process may use.
+    pub cpus: Option<u64>,
 }
 
 /// The counters at one moment.
@@ -96,9 +102,11 @@ impl Sample {
                 connections: core.connections.value(),
                 queue_batches: core.queue_batches.value(),
                 work: Work {
+                    at_us: core.looked_us.value(),
                     cpu_us: core.cpu_us.value(),
-                    turns: core.turns.value(),
+                    waits: core.waits.value(),
                     answers: core.answers.value(),
+                    bytes: core.bytes.value(),
                 },
             });
         }

@@ -1,15 +1,15 @@
 //! The one list of all numbers that leave a node, made from its state at one moment. docs/metrics.md has a line for each name.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use super::family::{Families, Spread};
 use super::{
     AppBalance, Balance, CoreMetrics, FleetMetrics, ForwarderMetrics, HandshakeMetrics, Headroom, Observed,
 };
-
-/// Apps with numbers of their own; the rest counts as `other`.
-const APPS_MAX: usize = 50;
 
 /// The state that all numbers are taken from.
 #[derive(Clone, Copy, Debug)]
@@ -18,10 +18,14 @@ pub struct Scrape<'a> {
     pub cores: &'a [&'a CoreMetrics],
     /// The ledger.
     pub balance: &'a Balance,
+    /// The apps that have numbers of their own; the rest counts as `other`.
+    pub listed: &'a BTreeSet<Uuid>,
     /// Bytes that the journal has on the disk.
     pub journal_bytes: u64,
     /// Bytes that it may have.
     pub journal_bytes_max: u64,
+    /// Whether there is a broker to forward to.
+    pub has_broker: bool,
     /// What the forwarder counts.
     pub forwarder: &'a ForwarderMetrics,
     /// What TLS handshakes came to.
@@ -52,10 +56,10 @@ impl Scrape<'_> {
         let mut families = Families::default();
         requests(&mut families, self);
         events(&mut families, self);
-        app_events(&mut families, self.balance);
+        app_events(&mut families, self.balance, self.listed);
         journal(&mut families, self);
         clients(&mut families, self);
-        broker(&mut families, self.forwarder);
+        broker(&mut families, self.has_broker, self.forwarder);
         threads(&mut families, self);
         capacity(&mut families, self.headroom);
         if let Some(fleet) = self.fleet {
@@ -103,24 +107,22 @@ fn events(families: &mut Families, scrape: &Scrape<'_>) {
         .single(balance.pending);
 }
 
-/// The ledger by app: the largest have numbers of their own.
-fn app_events(families: &mut Families, balance: &Balance) {
+/// The ledger by app: those on the list have numbers of their own.
+fn app_events(families: &mut Families, balance: &Balance, listed: &BTreeSet<Uuid>) {
     let events = families.counter(
         "forebay_app_events_total",
         "Events of an app, by what became of them: all are accepted or rejected; limited (past its rate) is part of rejected, confirmed \
          and parked are parts of accepted.",
     );
-    let mut apps: Vec<_> = balance.apps.iter().collect();
-    apps.sort_by_key(|(_, app)| std::cmp::Reverse(app.accepted + app.rejected));
-    let (own, rest) = apps.split_at(apps.len().min(APPS_MAX));
+    let (own, rest): (Vec<_>, Vec<_>) = balance.apps.iter().partition(|(id, _)| listed.contains(id));
     let mut other = AppBalance::default();
-    for (_, app) in rest {
+    for (_, app) in &rest {
         other.accepted += app.accepted;
         other.rejected += app.rejected;
         other.limited += app.limited;
         other.settled.add(app.settled);
     }
-    let own = own.iter().map(|(id, app)| (id.to_string(), **app));
+    let own = own.into_iter().map(|(id, app)| (id.to_string(), *app));
     for (name, app) in own.chain((!rest.is_empty()).then(|| ("other".to_owned(), other))) {
         for (outcome, count) in [
             ("accepted", app.accepted),
@@ -187,7 +189,10 @@ fn clients(families: &mut Families, scrape: &Scrape<'_>) {
     }
 }
 
-fn broker(families: &mut Families, forwarder: &ForwarderMetrics) {
+fn broker(families: &mut Families, has_broker: bool, forwarder: &ForwarderMetrics) {
+    families
+        .gauge("forebay_broker_configured", "1 if there is a broker to forward to: --amqp-url.")
+        .single(u64::from(has_broker));
     families
         .gauge("forebay_broker_up", "1 while a broker takes messages.")
         .single(forwarder.broker_up.value());
@@ -262,11 +267,9 @@ fn ratio_of_permille(permille: u64) -> f64 {
 mod tests {
     use std::collections::BTreeMap;
 
-    use uuid::Uuid;
-
     use super::*;
     use crate::journal::SettledEvents;
-    use crate::telemetry::{Bound, Number, Usage, Value, render};
+    use crate::telemetry::{Bound, ListedApps, Number, Usage, Value, render};
 
     /// All that a node with one core has to show, in `show`.
     fn shown<T>(show: impl FnOnce(&Scrape<'_>) -> T) -> T {
@@ -298,8 +301,10 @@ mod tests {
         show(&Scrape {
             cores: &[&metrics],
             balance: &balance,
+            listed: &ListedApps::default().admit(&balance.apps),
             journal_bytes: 4096,
             journal_bytes_max: 8192,
+            has_broker: true,
             forwarder: &forwarder,
             handshakes: &handshakes,
             rejection_codes: &["a", "b"],
@@ -364,6 +369,36 @@ mod tests {
         });
         assert!(page.contains("\nforebay_journal_oldest_pending_seconds 0\n"), "{page}");
         assert!(!page.contains("\nforebay_tls_certificate_not_after_seconds "), "{page}");
+    }
+
+    #[test]
+    fn a_counter_of_apps_never_falls_and_their_sum_is_exact_while_they_change_rank() {
+        let list = ListedApps::default();
+        let mut apps: BTreeMap<_, _> =
+            (0..60).map(|id| (Uuid::from_u128(id), AppBalance::default())).collect();
+        let mut before = BTreeMap::new();
+        for round in 0..200_u64 {
+            // One after another overtakes the others.
+            let app = apps.get_mut(&Uuid::from_u128(u128::from(round * 7 % 60))).expect("there");
+            app.accepted += round * round;
+            let balance = Balance { apps: apps.clone(), ..Balance::default() };
+            let mut families = Families::default();
+            app_events(&mut families, &balance, &list.admit(&balance.apps));
+            let page = render(&families);
+            let now: BTreeMap<_, u64> = page
+                .lines()
+                .filter(|line| line.contains("outcome=\"accepted\""))
+                .map(|line| line.rsplit_once(' ').expect("a value"))
+                .map(|(name, value)| (name.to_owned(), value.parse().expect("a number")))
+                .collect();
+            assert_eq!(now.len(), 51, "50 and the others");
+            let sum: u64 = apps.values().map(|app| app.accepted).sum();
+            assert_eq!(now.values().sum::<u64>(), sum);
+            for (name, value) in &before {
+                assert!(now.get(name).is_some_and(|now| now >= value), "{name} fell from {value} in {page}");
+            }
+            before = now;
+        }
     }
 
     #[test]

@@ -174,6 +174,15 @@ impl Lease {
     }
 }
 
+/// What a thread has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time.
+    pub cpu: Duration,
+    /// How often there was nothing to do, so that it slept.
+    pub waits: u64,
+}
+
 /// Turns the wheel: submits operations, waits, brings completions, reads clocks, lends buffers.
 pub trait Driver {
     /// Queues an operation; the kernel sees it at the next turn at the latest.
@@ -203,6 +212,6 @@ pub trait Driver {
     /// Wall clock, since the Unix epoch.
     fn wall(&self) -> Duration;
 
-    /// CPU time of this thread.
-    fn cpu(&self) -> Duration;
+    /// What this thread has used so far.
+    fn usage(&self) -> Usage;
 }

@@ -18,9 +18,11 @@
 
 mod driver;
 pub mod faults;
+mod in_flight;
 mod listener;
 mod process;
 mod support;
+mod user_data;
 
 #[allow(unsafe_code, reason = "shares memory with the kernel: the provided buffers")]
 mod buffers;
@@ -29,7 +31,7 @@ mod passed;
 #[allow(unsafe_code, reason = "hands pointers to the kernel and takes descriptors from it")]
 mod ring;
 
-pub use driver::{Completion, Driver, How, Lease, Operation, Received, Socket, Token};
+pub use driver::{Completion, Driver, How, Lease, Operation, Received, Socket, Token, Usage};
 pub use listener::{NoListener, adopt_listener, listen};
 pub use passed::{PASSED_FIRST, take_passed};
 pub use process::{pin_thread, raise_descriptor_limit};

@@ -5,15 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
-use bytes::Bytes;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::io::Errno;
 
 use super::buffers::Buffers;
-use super::driver::{Completion, Driver, How, Lease, Operation, Received, Socket, Token};
+use super::driver::{Completion, Driver, How, Lease, Operation, Received, Socket, Token, Usage};
 use super::faults::{Failing, Remedy, remedy};
+use super::in_flight::{Send, Sends, Writing};
 use super::support::UringError;
+use super::user_data::{Kind, cancel, pack, unpack};
 use crate::clock;
 
 /// Sizes of a ring.
@@ -308,8 +309,8 @@ impl Driver for Ring {
         clock::wall()
     }
 
-    fn cpu(&self) -> Duration {
-        clock::thread_cpu()
+    fn usage(&self) -> Usage {
+        Usage { cpu: clock::thread_cpu(), waits: waits() }
     }
 }
 
@@ -326,6 +327,15 @@ impl Drop for Ring {
             std::mem::forget((std::mem::take(&mut self.sends), self.writing.take()));
         }
     }
+}
+
+/// How often this thread has slept: its voluntary context switches.
+fn waits() -> u64 {
+    // SAFETY: numbers alone, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the numbers are ours. It cannot fail for the calling thread; if it did, they would stay zero.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    u64::try_from(usage.ru_nvcsw).unwrap_or(0)
 }
 
 /// The CPUs that this thread may run on.
@@ -346,107 +356,15 @@ fn explain(feature: &'static str, error: &std::io::Error) -> UringError {
     UringError::explain(feature, Errno::from_io_error(error).unwrap_or(Errno::INVAL))
 }
 
-/// What is in flight, as it travels in `user_data`: kind (4 bits) | generation (28) | slot (32).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Accept,
-    Receive,
-    Send,
-    Close,
-    Watch,
-    Cancel,
-    Sync,
-    Write,
-}
-
-const KINDS: [Kind; 8] = [
-    Kind::Accept,
-    Kind::Receive,
-    Kind::Send,
-    Kind::Close,
-    Kind::Watch,
-    Kind::Cancel,
-    Kind::Sync,
-    Kind::Write,
-];
-
-fn pack(kind: Kind, token: Token) -> u64 {
-    debug_assert!(token.generation < 1 << Token::GENERATION_BITS);
-    (kind as u64) << 60 | u64::from(token.generation) << 32 | u64::from(token.slot)
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "takes the bits apart")]
-fn unpack(user_data: u64) -> (Kind, Token) {
-    let generation = (user_data >> 32) as u32 & ((1 << Token::GENERATION_BITS) - 1);
-    (KINDS[(user_data >> 60) as usize], Token { slot: user_data as u32, generation })
-}
-
-fn cancel(kind: Kind, token: Token) -> squeue::Entry {
-    opcode::AsyncCancel::new(pack(kind, token)).build()
-}
-
-/// The memory of a write in flight: boxed, so that the vectors stay where they are.
-#[derive(Debug)]
-struct Writing {
-    vectors: [libc::iovec; 3],
-    #[expect(dead_code, reason = "the kernel reads what the vectors point to")]
-    parts: [Bytes; 3],
-}
-
-impl Writing {
-    fn new(parts: [Bytes; 3]) -> Self {
-        let vectors = parts.each_ref().map(|part| libc::iovec {
-            // The kernel only reads there.
-            iov_base: part.as_ptr().cast_mut().cast(),
-            iov_len: part.len(),
-        });
-        Self { vectors, parts }
-    }
-}
-
-/// The memory of sends in flight, found again by index.
-#[derive(Debug, Default)]
-struct Sends {
-    slots: Vec<Option<Send>>,
-    free: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct Send {
-    token: Token,
-    /// Never touched between `put` and `take`: the kernel reads it.
-    bytes: Vec<u8>,
-    start: usize,
-}
-
-impl Sends {
-    fn put(&mut self, send: Send) -> u32 {
-        if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = Some(send);
-            slot
-        } else {
-            self.slots.push(Some(send));
-            u32::try_from(self.slots.len() - 1).expect("fewer sends than connections")
-        }
-    }
-
-    fn rest(&self, slot: u32) -> &[u8] {
-        let send = self.slots[slot as usize].as_ref().expect("just put");
-        &send.bytes[send.start..]
-    }
-
-    fn take(&mut self, slot: u32) -> Send {
-        self.free.push(slot);
-        self.slots[slot as usize].take().expect("a send has one completion")
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::{AsRawFd, IntoRawFd};
+
+    use bytes::Bytes;
+
+    use super::*;
 
     fn ring() -> Ring {
         Ring::new(RingOptions { entries: 8, buffers: 4, buffer_bytes: 1024 }).expect("a kernel with io_uring")
@@ -476,16 +394,6 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
         let (accepted, _) = listener.accept().expect("just connected");
         (Socket(accepted.into_raw_fd()), peer)
-    }
-
-    #[test]
-    fn user_data_keeps_kind_generation_and_slot_apart() {
-        for kind in KINDS {
-            let token = Token { slot: u32::MAX, generation: (1 << Token::GENERATION_BITS) - 1 };
-            assert_eq!(unpack(pack(kind, token)), (kind, token));
-            let token = Token { slot: 5, generation: 0 };
-            assert_eq!(unpack(pack(kind, token)), (kind, token));
-        }
     }
 
     #[test]

@@ -2,7 +2,13 @@
 
 use std::io::Read;
 
-use crate::support::{Chromium, Http, Loadtest, Node, await_true, socket_to};
+use rustix::process::Signal;
+
+use crate::support::{Chromium, Http, Loadtest, Node, await_true, home, socket_to};
+
+/// What is cut off inside the radiator.
+const CUT: &str = "[...document.querySelectorAll('.radiator .panel, .radiator .peers, .radiator .figures dl > div')].filter((e) => e.offsetParent && \
+                   (e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth + 1)).map((e) => e.className + e.textContent)";
 
 /// Whether a figure of the page is there.
 fn filled(id: &str) -> String {
@@ -73,6 +79,37 @@ fn a_keyboard_reaches_everything_that_can_be_used() {
 }
 
 #[test]
+fn a_verdict_is_announced_when_it_changes_and_not_when_a_figure_in_it_does() {
+    let node = Node::alone(&[]);
+    let mut browser = Chromium::start(1440, 900);
+    open(&node, &mut browser, "");
+    let announced = "document.getElementById('spoken').textContent";
+    browser.await_true(&format!("{announced} === 'OK. Taking events and passing them on.'"));
+    assert_eq!(browser.evaluate("document.querySelectorAll('[aria-live]').length"), 1);
+    // At once, so that no news of the node comes between.
+    let said = browser.evaluate(
+        "(() => {
+           const reasons = ['The journal is 81 % full.', 'The journal is 82 % full.', 'The journal is 82 % full, and the broker is away.',
+                            '1.1 % of the answers are 5xx.', '12 % of the answers are 5xx.'];
+           const spoken = document.getElementById('spoken');
+           const said = reasons.map((reason) => {
+             setVerdict('DEGRADED', reason);
+             if (document.getElementById('reason').textContent !== reason) throw new Error(reason);
+             return spoken.textContent;
+           });
+           setVerdict('FAILED', reasons[4]);
+           return [...said, spoken.textContent];
+         })()",
+    );
+    let full = "DEGRADED. The journal is 81 % full.";
+    let errors = "1.1 % of the answers are 5xx.";
+    let away = "DEGRADED. The journal is 82 % full, and the broker is away.";
+    let degraded = format!("DEGRADED. {errors}");
+    let failed = "FAILED. 12 % of the answers are 5xx.";
+    assert_eq!(said, serde_json::json!([full, full, away, degraded, degraded, failed]));
+}
+
+#[test]
 fn the_radiator_fits_its_screen_and_a_telephone_needs_no_sideways_scrolling() {
     let node = Node::alone(&[]);
     let (root, fits) = ("document.documentElement", "scrollWidth <= document.documentElement.clientWidth");
@@ -80,10 +117,7 @@ fn the_radiator_fits_its_screen_and_a_telephone_needs_no_sideways_scrolling() {
     open(&node, &mut screen, "?radiator=1");
     assert_eq!(screen.evaluate(&format!("{root}.{fits}")), true);
     assert_eq!(screen.evaluate(&format!("{root}.scrollHeight <= 1080")), true);
-    // And nothing is cut off inside.
-    let cut = "[...document.querySelectorAll('.radiator .panel, .radiator .figures dl > div')].filter((e) => e.offsetParent && \
-               (e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth + 1)).map((e) => e.className + e.textContent)";
-    assert_eq!(screen.evaluate(cut), serde_json::json!([]));
+    assert_eq!(screen.evaluate(CUT), serde_json::json!([]));
     let mut telephone = Chromium::start(360, 740);
     open(&node, &mut telephone, "");
     assert_eq!(telephone.evaluate(&format!("{root}.{fits}")), true);
@@ -107,6 +141,20 @@ fn a_broken_stream_is_replaced_by_asking_and_taken_up_again() {
 }
 
 #[test]
+fn what_was_missed_is_asked_for_and_clocks_may_be_set_back() {
+    let node = Node::alone(&[]);
+    let mut browser = Chromium::start(1440, 900);
+    open(&node, &mut browser, "");
+    browser.await_true("points.length > 7");
+    // A machine that slept.
+    browser.evaluate("points = points.slice(0, 2)");
+    browser.await_true("points.length > 7");
+    // The node's clock was an hour ahead.
+    browser.evaluate("points.forEach((point) => { point.time += 3600 })");
+    browser.await_true("points.length > 7 && Math.abs(points.at(-1).time - Date.now() / 1000) < 60");
+}
+
+#[test]
 fn a_node_that_has_stopped_is_called_silent_and_its_figures_old() {
     let mut node = Node::alone(&[]);
     let mut browser = Chromium::start(1440, 900);
@@ -116,6 +164,61 @@ fn a_node_that_has_stopped_is_called_silent_and_its_figures_old() {
     browser.await_true("document.getElementById('word').textContent === 'NO SIGNAL'");
     browser.await_true("document.getElementById('feed').dataset.feed === 'stale'");
     browser.await_true("document.getElementById('feed-text').textContent.startsWith('stale')");
+}
+
+#[test]
+fn a_peer_has_a_tile_that_tells_when_it_goes_away_and_when_it_comes_back() {
+    let (here, there) = (home(), home());
+    let at_home = ["--admin-listen", there.as_str()];
+    let mut peer = Node::alone(&at_home);
+    let urls = [&here, &there].map(|address| format!("http://{address}"));
+    // Both are in the list, as where the flags of all nodes are the same.
+    let node = Node::alone(&["--admin-listen", &here, "--peer", &urls[0], "--peer", &urls[1]]);
+    let mut browser = Chromium::start(1440, 900);
+    open(&node, &mut browser, "");
+    let word = |word: &str| format!("document.querySelector('#tiles li')?.dataset.word === {word:?}");
+    let text = |name: &str| format!("document.querySelector('#tiles .{name}').textContent");
+    let ground = |of: &str| format!("getComputedStyle(document.querySelector('{of}')).backgroundColor");
+    browser.await_true(&word("OK"));
+    let is_coloured = format!("{} === {}", ground("#tiles li"), ground(".verdict[data-word=OK]"));
+    browser.await_true(&is_coloured);
+    let name = std::fs::read_to_string(peer.folder.path().join("forebay-data/node-id")).expect("a name");
+    browser.await_true("document.querySelectorAll('#tiles li').length === 1");
+    assert_eq!(browser.evaluate(&text("name")), name.trim());
+    assert_eq!(browser.evaluate("document.querySelector('#tiles a').href"), format!("{}/", urls[1]));
+    assert_eq!(browser.evaluate(&text("version")), env!("CARGO_PKG_VERSION"));
+    let app = peer.app("demo");
+    let token = peer.token(&app);
+    for _ in 0..20 {
+        assert_eq!(peer.http().event(&token, "{}").status, 202);
+    }
+    browser.await_true(&format!("parseFloat({}) > 0", text("accepted")));
+    browser.await_true(&format!("{} === '20'", text("pending")));
+
+    peer.kill();
+    browser.await_true(&word("SILENT"));
+    browser.await_true(&format!("!({is_coloured})"));
+    browser.await_true(&format!("{}.includes('refused')", text("why")));
+    assert_eq!(browser.evaluate(&text("accepted")), "–", "old figures are none");
+    assert_eq!(browser.evaluate(&text("name")), name.trim());
+    assert_eq!(browser.evaluate(&format!("/^\\d\\d:\\d\\d:\\d\\d$/.test({})", text("answered"))), true);
+    assert_eq!(browser.evaluate("document.getElementById('word').textContent"), "OK", "the node is well");
+    let peer = peer.again(None, &at_home);
+    browser.await_true(&word("OK"));
+    assert_eq!(browser.evaluate(&text("why")), "Taking events and passing them on.");
+
+    peer.signal(Signal::STOP);
+    browser.await_true(&word("SILENT"));
+    assert_eq!(browser.evaluate(&text("why")), "there was no answer within 1.5 s");
+    peer.signal(Signal::CONT);
+    browser.await_true(&word("OK"));
+    assert_eq!(browser.complaints(), [] as [String; 0]);
+
+    let mut screen = Chromium::start(1920, 1080);
+    open(&node, &mut screen, "?radiator=1");
+    screen.await_true(&word("OK"));
+    assert_eq!(screen.evaluate("document.documentElement.scrollHeight <= 1080"), true);
+    assert_eq!(screen.evaluate(CUT), serde_json::json!([]));
 }
 
 #[test]
@@ -155,33 +258,31 @@ fn the_stream_gives_a_page_a_second_to_a_bounded_number_of_viewers() {
 }
 
 #[test]
-fn who_is_asked_for_a_token_gives_it_to_the_page_and_goes_on() {
+fn viewers_that_take_nothing_in_lose_their_places() {
     let node = Node::alone(&[]);
-    let mut browser = Chromium::start(1440, 900);
-    open(&node, &mut browser, "");
-    // A guard between page and node that lets nobody in without the token.
-    browser.evaluate(
-        "globalThis.beyond = fetch; globalThis.isKnown = false;
-         globalThis.fetch = async (path, options) => {
-           if (path === '/session') {
-             isKnown = JSON.parse(options.body).token === 'right';
-             return new Response(null, { status: isKnown ? 204 : 401 });
-           }
-           return isKnown ? beyond(path, options) : new Response(null, { status: 401 });
-         };
-         feed.source.close(); feed.isPolling = true;",
-    );
-    browser.await_true("document.getElementById('login').open");
-    assert_eq!(browser.evaluate("document.activeElement.id"), "token");
-    let give = |token: &str| {
-        format!(
-            "document.getElementById('token').value = {token:?}; document.getElementById('login-form').requestSubmit()"
-        )
+    await_true("the first sample is there", || Http::connect(node.admin).get("/api/pulse").status == 200);
+    let request = b"GET /api/pulse/stream HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    // To the node one whose machine is gone looks the same: what it sends is not taken.
+    let deaf: Vec<_> = (0..64)
+        .map(|_| {
+            let family = rustix::net::AddressFamily::INET;
+            let socket =
+                rustix::net::socket(family, rustix::net::SocketType::STREAM, None).expect("a socket");
+            rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1).expect("the least there is");
+            rustix::net::connect(&socket, &node.admin).expect("the node listens");
+            let mut viewer = std::net::TcpStream::from(socket);
+            std::io::Write::write_all(&mut viewer, request).expect("the node reads");
+            viewer
+        })
+        .collect();
+    let asked = || {
+        let mut viewer = socket_to(node.admin);
+        std::io::Write::write_all(&mut viewer, request).expect("the node reads");
+        let mut piece = [0; 12];
+        viewer.read_exact(&mut piece).expect("an answer");
+        String::from_utf8_lossy(&piece[9..]).into_owned()
     };
-    browser.evaluate(&give("wrong"));
-    browser.await_true("document.getElementById('login-error').textContent === 'That is not the token.'");
-    browser.evaluate(&give("right"));
-    browser.await_true("!document.getElementById('login').open");
-    browser.await_true("document.getElementById('feed').dataset.feed === 'stream'");
-    assert_eq!(browser.evaluate("document.getElementById('token').value"), "", "it is kept nowhere");
+    await_true("all places are taken", || asked() == "503");
+    await_true("there is room again", || asked() == "200");
+    drop(deaf);
 }

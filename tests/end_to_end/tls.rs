@@ -1,28 +1,17 @@
 //! `amqps://`: a broker with a certificate that the machine trusts, and one that it does not.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-
-use crate::support::{Broker, Node, await_true};
+use crate::support::{Broker, Node, await_true, trusted_pair};
 
 #[test]
 fn a_trusted_broker_is_used_over_tls_and_an_unknown_one_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
-    let key = KeyPair::generate().expect("a key");
-    let server = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let server = server.signed_by(&key, &ca).expect("a certificate");
-    for (name, text) in [("ca.pem", ca.pem()), ("cert.pem", server.pem()), ("key.pem", key.serialize_pem())] {
-        std::fs::write(folder.path().join(name), text).expect("written");
-    }
+    let [trusted, ..] = trusted_pair(folder.path());
     let broker = Broker::with_tls(folder.path());
     let (_, plain) = broker.url().split_once('@').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a URL");
     let port: u16 = plain.split([':', '/']).nth(1).expect("a port").parse().expect("a port");
     let url = format!("amqps://guest:guest@localhost:{}/%2f", port + 2);
 
-    let trusted = folder.path().join("ca.pem");
-    let environment = [("SSL_CERT_FILE", trusted.to_str().expect("plain"))];
+    let environment = [("SSL_CERT_FILE", trusted.as_str())];
     let node = Node::spawn(&url, &[], &environment);
     await_true("the node has its broker", || node.metric("forebay_broker_up") == 1);
     let app = node.app("demo");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay::handoff::Doorbell;
-use forebay::uring::{Completion, Driver, How, Lease, Operation, Received, Socket, Token};
+use forebay::uring::{Completion, Driver, How, Lease, Operation, Received, Socket, Token, Usage};
 use rustix::io::Errno;
 
 use crate::disk::SimDisk;
@@ -516,7 +516,7 @@ impl Driver for SimDriver {
         WALL + self.now
     }
 
-    fn cpu(&self) -> Duration {
-        self.now / 2
+    fn usage(&self) -> Usage {
+        Usage { cpu: self.now / 2, waits: 0 }
     }
 }

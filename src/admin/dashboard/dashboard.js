@@ -5,10 +5,12 @@ const STALLED_MS = 3000; // without news for so long, the stream is not relied o
 const STALE_MS = 5000; // and what is shown is called old
 const REOPEN_MS = 5000; // from a stream that the browser has given up to the next one
 const POLL_MS = 1000;
+const NO_PEERS_MS = 60_000; // a node without peers is asked for them that often: it may be started anew with some
 const SIGNS = { OK: "●", DEGRADED: "▲", DRAINING: "◆", FAILED: "■", SILENT: "✕" };
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3], [1, 4]];
 const COLOURS = ["--one", "--two", "--three", "--four", "--five"];
 const CODES_MAX = 5;
+const JUMP_S = 3; // between points, which are a second apart
 
 const $ = (id) => document.getElementById(id);
 const isRadiator = new URLSearchParams(location.search).get("radiator") === "1";
@@ -190,8 +192,12 @@ function showPlots() {
   for (const plot of Object.values(plots)) plot.show();
 }
 
+// A jump says that something was missed (a machine that slept), or that the node's clock was set: the node remembers what happened.
 function addPoint(point) {
-  if (!point || (points.length > 0 && point.time <= points.at(-1).time)) return;
+  if (!point) return;
+  const step = points.length > 0 ? point.time - points.at(-1).time : 1;
+  if (Math.abs(step) > JUMP_S) void refill();
+  if (step <= 0) return;
   points.push(point);
   if (points.length > pointsMax) points.shift();
 }
@@ -199,11 +205,21 @@ function addPoint(point) {
 // --- The page ------------------------------------------------------------------------------------
 
 function setVerdict(word, reason) {
+  const shown = word === "SILENT" ? "NO SIGNAL" : word;
   $("verdict").dataset.word = word;
   text("sign", SIGNS[word] ?? "○");
-  text("word", word === "SILENT" ? "NO SIGNAL" : word);
+  text("word", shown);
   text("reason", reason);
-  document.title = `${SIGNS[word] ?? ""} ${word === "SILENT" ? "NO SIGNAL" : word} · Forebay`;
+  announce(shown, reason);
+  document.title = `${SIGNS[word] ?? ""} ${shown} · Forebay`;
+}
+
+// To who cannot see it: once, and again when it is something else, but not each time that a figure in the reason moves.
+function announce(word, reason) {
+  const kind = `${word}: ${reason.replace(/[0-9][0-9.:,]*/g, "#")}`;
+  if ($("spoken").dataset.kind === kind) return;
+  $("spoken").dataset.kind = kind;
+  text("spoken", `${word}. ${reason}`);
 }
 
 function setBar(id, ratio, spoken) {
@@ -323,24 +339,25 @@ function show(pulse) {
 
 // --- News of the node ----------------------------------------------------------------------------
 
-const feed = { source: null, isPolling: false, heard: performance.now(), heardAt: null, isLoggingIn: false, reopenAt: 0 };
+const feed = { source: null, isPolling: false, pollAt: 0, heard: performance.now(), heardAt: null, version: null, reopenAt: 0 };
 
 async function ask(path) {
   const response = await fetch(path, { signal: AbortSignal.timeout(2500), cache: "no-store" });
-  if (response.status === 401) logIn();
+  // The session is over: instead of this page, there is one that asks for the token.
+  if (response.status === 401) location.reload();
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response.json();
 }
 
 function take(pulse, way) {
-  const gap = performance.now() - feed.heard;
+  // Of another version there is another page.
+  feed.version ??= pulse.node.version;
+  if (pulse.node.version !== feed.version) location.reload();
   feed.heard = performance.now();
   feed.heardAt = new Date();
   document.documentElement.classList.remove("is-stale");
   $("feed").dataset.feed = way;
   text("feed-text", way === "stream" ? "live" : "live, by polling");
-  // What happened meanwhile, the node remembers.
-  if (gap > STALLED_MS) void refill();
   show(pulse);
 }
 
@@ -348,7 +365,9 @@ async function refill() {
   try {
     const history = await ask("/api/pulse/history");
     pointsMax = history.points_max;
-    points = history.points;
+    // From where the node's clock was last set back.
+    const from = history.points.findLastIndex((point, index, all) => index > 0 && point.time <= all[index - 1].time);
+    points = history.points.slice(Math.max(from, 0));
     showPlots();
   } catch {
     // The next gap, or the next reload, asks again.
@@ -373,8 +392,9 @@ function openStream() {
 }
 
 async function poll() {
-  if (feed.isAsking || feed.isLoggingIn) return;
+  if (feed.isAsking) return;
   feed.isAsking = true;
+  feed.pollAt = performance.now() + POLL_MS;
   try {
     const pulse = await ask("/api/pulse");
     if (feed.isPolling) take(pulse, "polling");
@@ -389,12 +409,13 @@ function look() {
   const now = performance.now();
   const silence = now - feed.heard;
   if (silence > STALLED_MS) feed.isPolling = true;
-  if (feed.isPolling) void poll();
-  if (feed.source?.readyState === EventSource.CLOSED && now > feed.reopenAt && !feed.isLoggingIn) {
+  if (feed.isPolling && now > feed.pollAt) void poll();
+  if (now > peers.askAt) void askPeers();
+  if (feed.source?.readyState === EventSource.CLOSED && now > feed.reopenAt) {
     feed.reopenAt = now + REOPEN_MS;
     openStream();
   }
-  if (silence > STALE_MS && !feed.isLoggingIn) {
+  if (silence > STALE_MS) {
     document.documentElement.classList.add("is-stale");
     $("feed").dataset.feed = "stale";
     text("feed-text", `stale: nothing for ${duration(Math.floor(silence / 1000))}`);
@@ -402,39 +423,74 @@ function look() {
   }
 }
 
-// --- Logging in ----------------------------------------------------------------------------------
+// --- The other nodes -----------------------------------------------------------------------------
 
-function logIn() {
-  feed.isLoggingIn = true;
-  if (!$("login").open) $("login").showModal();
-}
+const peers = { askAt: 0, isAsking: false };
 
-$("login").addEventListener("cancel", (event) => event.preventDefault());
-$("login-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
+async function askPeers() {
+  if (peers.isAsking) return;
+  peers.isAsking = true;
+  peers.askAt = performance.now() + POLL_MS;
   try {
-    const body = JSON.stringify({ token: $("token").value });
-    const response = await fetch("/session", { method: "POST", headers: { "Content-Type": "application/json" }, body });
-    if (!response.ok) {
-      text("login-error", response.status === 401 ? "That is not the token." : `The node answered ${response.status}.`);
-      return;
-    }
+    const known = (await ask("/api/peers")).peers;
+    const others = known.filter((peer) => !peer.is_self);
+    if (known.length === 0) peers.askAt = performance.now() + NO_PEERS_MS;
+    document.documentElement.classList.toggle("has-peers", others.length > 0);
+    $("peers").hidden = others.length === 0;
+    showPeers(others);
   } catch {
-    text("login-error", "The node does not answer.");
-    return;
+    // The node itself does not answer: that is told in large.
+  } finally {
+    peers.isAsking = false;
   }
-  $("token").value = "";
-  text("login-error", "");
-  $("login").close();
-  feed.isLoggingIn = false;
-  void start();
-});
-
-async function start() {
-  feed.heard = performance.now();
-  await refill();
-  if (!feed.isLoggingIn) openStream();
 }
+
+function makeTile() {
+  const tile = document.createElement("li");
+  const part = (tag, name, ...inside) => {
+    const element = document.createElement(tag);
+    if (name) element.className = name;
+    element.append(...inside);
+    return element;
+  };
+  const pair = (term, name) => part("div", "", part("dt", "", term), part("dd", name));
+  tile.append(
+    part("h3", "", part("a", "name")),
+    part("p", "word"),
+    part("p", "why"),
+    part("dl", "", pair("Accepted/s", "accepted"), pair("Confirmed/s", "confirmed"), pair("Journal", "journal"), pair("Waiting events", "pending"), pair("Version", "version"), pair("Last answer", "answered")),
+  );
+  return tile;
+}
+
+// Tiles are changed, not made anew, so that a link keeps the keyboard's focus.
+function showPeers(others) {
+  const list = $("tiles");
+  while (list.children.length > others.length) list.lastElementChild.remove();
+  others.forEach(({ url, pulse, trouble, answered_at }, index) => {
+    const tile = list.children[index] ?? list.appendChild(makeTile());
+    const put = (name, value) => {
+      const element = tile.querySelector(`.${name}`);
+      if (element.textContent !== value) element.textContent = value;
+    };
+    const word = trouble || !pulse ? "SILENT" : pulse.verdict.word;
+    tile.dataset.word = word;
+    const link = tile.querySelector("a");
+    if (link.getAttribute("href") !== `${url}/`) link.setAttribute("href", `${url}/`);
+    put("name", pulse ? pulse.node.id : new URL(url).host);
+    put("word", `${SIGNS[word] ?? "○"} ${word === "SILENT" ? "NO ANSWER" : word}`);
+    put("why", trouble ?? (pulse ? pulse.verdict.reason : "Not asked yet."));
+    const figure = (of) => (pulse && !trouble ? of(pulse) : "–");
+    put("accepted", figure((of) => rate(of.rates.accepted)));
+    put("confirmed", figure((of) => rate(of.rates.confirmed)));
+    put("journal", figure((of) => `${bytes(of.journal.bytes)} of ${bytes(of.journal.bytes_max)}`));
+    put("pending", figure((of) => count(of.ledger.pending)));
+    put("version", pulse ? pulse.node.version : "–");
+    put("answered", answered_at === null ? "never" : new Date(answered_at * 1000).toLocaleTimeString("en-GB"));
+  });
+}
+
+// --- The start ---------------------------------------------------------------------------------------
 
 if (isRadiator) {
   $("view").textContent = "All figures";
@@ -442,4 +498,4 @@ if (isRadiator) {
 }
 makePlots();
 setInterval(look, POLL_MS / 2);
-void start();
+void refill().then(openStream);

@@ -25,8 +25,8 @@ impl Stalled {
         }
     }
 
-    pub(super) fn rest(&mut self) -> &mut [u8] {
-        self.0.as_mut().map_or(&mut [], |waiting| &mut waiting.bytes[waiting.used..])
+    pub(super) fn rest(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |waiting| &waiting.bytes[waiting.used..])
     }
 
     /// Moved to the front only when more than half is used up: a long row of small requests costs each byte one move or so, not one a request.

@@ -35,19 +35,14 @@ impl Connection {
         self.has_ended |= wire.has_ended();
         self.wire = (!wire.is_plain()).then_some(wire);
         if !plain.is_empty() {
-            self.handle_plain(&mut plain, desk);
+            self.handle_plain(&plain, desk);
             plain.clear();
         }
         desk.plain = plain;
     }
 
     /// A handshake has come as far as its bytes reached.
-    pub(in crate::reactor) fn handle_shaken(
-        &mut self,
-        session: Box<Session>,
-        plain: &mut [u8],
-        desk: &mut Desk,
-    ) {
+    pub(in crate::reactor) fn handle_shaken(&mut self, session: Box<Session>, plain: &[u8], desk: &mut Desk) {
         let has_failed = session.has_failed();
         let wire = self.wire.as_mut().expect("it waits for its session");
         let mut kept = wire.come_back(session);

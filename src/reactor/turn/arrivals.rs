@@ -92,8 +92,8 @@ impl<D: Driver> Reactor<D> {
     pub(super) fn handle_done(&mut self, token: Token, work: Work) {
         let Some(connection) = self.table.find(token) else { return };
         match work {
-            Work::Shake { session, mut plain } => {
-                connection.handle_shaken(session, &mut plain, &mut self.desk);
+            Work::Shake { session, plain } => {
+                connection.handle_shaken(session, &plain, &mut self.desk);
             }
             Work::Examine(examination) => connection.handle_examined(*examination, &mut self.desk),
         }

@@ -2,11 +2,10 @@
 
 use std::process::Output;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
 
 use super::{TOKEN, guarded, token_file};
-use crate::support::{Node, await_true, forebay};
+use crate::support::{Node, await_true, forebay, trusted_pair};
 
 /// Where a command works.
 #[derive(Clone, Copy)]
@@ -149,19 +148,7 @@ fn keys_are_changed_alike_in_the_file_and_through_a_node() {
 #[test]
 fn a_node_is_spoken_to_over_tls_that_the_machine_trusts() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("a key")).expect("a CA");
-    let key = KeyPair::generate().expect("a key");
-    let server = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let server = server.signed_by(&key, &ca).expect("a certificate");
-    let write = |name: &str, text: String| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).expect("written");
-        path.to_str().expect("a plain path").to_owned()
-    };
-    let trusted = write("ca.pem", ca.pem());
-    let (certificate, key) = (write("cert.pem", server.pem()), write("key.pem", key.serialize_pem()));
+    let [trusted, certificate, key] = trusted_pair(folder.path());
     let token = token_file(folder.path(), TOKEN);
     let own = std::sync::Arc::new(tempfile::tempdir().expect("a folder"));
     let flags = [

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{Operator, TOKEN, guarded, token_file};
-use crate::support::{Answer, Http, Node, await_true, forebay};
+use crate::support::{Answer, Chromium, Http, Node, await_true, forebay};
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
@@ -69,6 +69,43 @@ fn a_changed_token_is_taken_within_a_second_and_a_broken_one_is_not() {
     assert_eq!(new().get("/ledger").status, 200);
 }
 
+#[test]
+fn a_stream_ends_with_the_session_or_the_token_that_it_was_asked_for_with() {
+    let (node, folder) = guarded(&[]);
+    let cookie = cookie_of(&log_in(&node));
+    let bearer = format!("Bearer {TOKEN}");
+    let watch = |field: (&str, &str)| {
+        let mut viewer = Http::connect(node.admin);
+        viewer.send(
+            format!("GET /api/pulse/stream HTTP/1.1\r\nHost: localhost\r\n{}: {}\r\n\r\n", field.0, field.1)
+                .as_bytes(),
+        );
+        viewer
+    };
+    let [mut with_cookie, mut with_token] = [watch(("Cookie", &cookie)), watch(("Authorization", &bearer))];
+    let ended = Operator::of(&node).with("Cookie", &cookie).send(
+        "DELETE",
+        "/session",
+        &[("Origin", "http://localhost")],
+        None,
+    );
+    assert_eq!(ended.status, 204);
+    assert!(with_cookie.rest().starts_with("HTTP/1.1 200 "), "it ends");
+    token_file(folder.path(), "another-token-of-good-length-9876543210");
+    assert!(with_token.rest().starts_with("HTTP/1.1 200 "), "it ends");
+}
+
+#[test]
+fn who_has_closed_his_side_gets_his_answer_all_the_same() {
+    let node = Node::alone(&[]);
+    for path in ["/readyz", "/livez", "/metrics", "/ledger"] {
+        let mut http = Http::connect(node.admin);
+        http.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+        http.end();
+        assert!(http.rest().starts_with("HTTP/1.1 200 "), "{path}");
+    }
+}
+
 fn log_in(node: &Node) -> Answer {
     let own = format!("http://{}", node.admin);
     let host = node.admin.to_string();
@@ -120,6 +157,49 @@ fn a_browser_logs_in_with_a_form_and_its_cookie_changes_things_from_our_own_page
     let json = Operator::of(&node).tell("POST", "/session", &json!({ "token": TOKEN }));
     assert_eq!(json.status, 204);
     assert_eq!(Operator::of(&node).with("Cookie", &cookie_of(&json)).get("/ledger").status, 200);
+}
+
+#[test]
+fn a_person_logs_in_with_a_real_browser_and_again_when_the_session_is_over() {
+    let (node, _folder) = guarded(&[]);
+    let mut browser = Chromium::start(1440, 900);
+    let page = format!("http://{}/", node.admin);
+    let is_asked = "document.readyState === 'complete' && document.title === 'Forebay: log in' && document.forms.length === 1";
+    let is_told = |problem: &str| {
+        format!("{is_asked} && document.querySelector('[role=alert]').textContent === {problem:?}")
+    };
+    browser.open(&page);
+    browser.await_true(is_asked);
+    let send = |token: &str| {
+        format!(
+            "document.getElementById('token').value = {token:?}; document.querySelector('form button').click()"
+        )
+    };
+    browser.evaluate(&send("wrong"));
+    browser.await_true(&format!("location.pathname === '/session' && {}", is_told("The token is wrong.")));
+    browser.evaluate(&send(TOKEN));
+    let is_live = "document.querySelector('#feed')?.dataset.feed === 'stream'";
+    browser.await_true(&format!("location.pathname === '/' && {is_live}"));
+    assert_eq!(browser.evaluate("document.cookie"), "", "no script can read it");
+
+    // Logged out, the stream ends, and the open page gives way to the one that asks for the token.
+    let log_out = "void fetch('/session', { method: 'DELETE' })";
+    let is_page_asked = format!("location.pathname === '/' && {is_asked}");
+    browser.evaluate(log_out);
+    browser.await_true(&is_page_asked);
+    assert_eq!(browser.evaluate("document.querySelector('[role=alert]')"), serde_json::Value::Null);
+    browser.evaluate(&send(TOKEN));
+    browser.await_true(is_live);
+
+    // A wall's screen comes back to what it showed.
+    browser.evaluate(log_out);
+    browser.await_true(&is_page_asked);
+    browser.open(&format!("{page}?radiator=1"));
+    browser.await_true(is_asked);
+    browser.evaluate(&send("wrong"));
+    browser.await_true(&is_told("The token is wrong."));
+    browser.evaluate(&send(TOKEN));
+    browser.await_true(&format!("location.search === '?radiator=1' && {is_live}"));
 }
 
 #[test]

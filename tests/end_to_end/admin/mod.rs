@@ -5,6 +5,7 @@ mod command_line;
 mod described;
 mod guard;
 mod keys;
+mod peers;
 mod steer;
 mod tls;
 

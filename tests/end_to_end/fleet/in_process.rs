@@ -64,8 +64,9 @@ impl Drop for Member {
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let looked = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
         while !is_so() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            looks.tick().await;
         }
     };
     assert!(tokio::time::timeout(DEADLINE, looked).await.is_ok(), "{what}: not within {DEADLINE:?}");

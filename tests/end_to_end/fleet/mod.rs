@@ -5,6 +5,7 @@ mod balancer;
 mod following;
 mod in_process;
 mod outage;
+mod over_http;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::await_true;
+use super::{DEADLINE, await_true};
 
 /// A browser with one page.
 pub(crate) struct Chromium {
@@ -67,20 +68,30 @@ impl Chromium {
 
     /// Opens a page.
     pub(crate) fn open(&mut self, url: &str) {
-        self.ask("Page.navigate", &json!({"url": url}));
+        let opened = self.ask("Page.navigate", &json!({"url": url}));
+        assert!(opened.get("errorText").is_none(), "{url}: {opened}");
     }
 
     /// What an expression comes to in the page; promises are awaited.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
-        let asked = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let asked = json!({"expression": expression, "returnByValue": true, "awaitPromise": true, "userGesture": true});
         let mut answer = self.ask("Runtime.evaluate", &asked);
         assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
         answer["result"]["value"].take()
     }
 
-    /// Awaits that an expression comes true in the page.
+    /// Awaits that an expression comes true in the page; says where the page is if it does not.
     pub(crate) fn await_true(&mut self, expression: &str) {
-        await_true(expression, || self.evaluate(expression) == true);
+        let deadline = Instant::now() + DEADLINE;
+        await_true(expression, || {
+            let is_true = self.evaluate(expression) == true;
+            if !is_true && Instant::now() >= deadline {
+                let page =
+                    self.evaluate("`${location.href} (${document.readyState}): ${document.body?.innerText}`");
+                panic!("{expression}: not within {DEADLINE:?}; {page}; {:?}", self.complaints);
+            }
+            is_true
+        });
     }
 
     /// Presses a key.

@@ -166,7 +166,7 @@ fn binary() -> &'static PathBuf {
         let profile = forebay.parent().expect("a folder");
         let mut build = Command::new(env!("CARGO"));
         // All of it, as `scripts/test` does: of one package alone cargo would build other features of what it rests on, and everything anew.
-        build.args(["build", "--quiet", "--workspace", "--all-targets", "--locked"]);
+        build.args(["build", "--quiet", "--workspace", "--lib", "--bins", "--tests", "--locked"]);
         if profile.ends_with("release") {
             build.arg("--release");
         }

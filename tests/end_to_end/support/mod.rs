@@ -1,6 +1,7 @@
 //! Starting, asking and awaiting.
 
 mod broker;
+mod certificates;
 mod chromium;
 pub(crate) mod dogstatsd;
 mod http;
@@ -14,10 +15,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use broker::{Broker, Exclusive};
+pub(crate) use certificates::trusted_pair;
 pub(crate) use chromium::Chromium;
 pub(crate) use http::{Answer, Http, socket_to};
 pub(crate) use loadtest::{Collector, Loadtest, Running};
-pub(crate) use node::{App, Metrics, Node, forebay};
+pub(crate) use node::{App, Metrics, Node, forebay, home};
 pub(crate) use prometheus::{Prometheus, promtool};
 pub(crate) use queue::Queue;
 pub(crate) use statsd::StatsdServer;

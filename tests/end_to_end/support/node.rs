@@ -35,6 +35,19 @@ fn new_name() -> String {
     format!("e2e.{}.{}", std::process::id(), NODES.fetch_add(1, Ordering::Relaxed))
 }
 
+/// An address that stays free while the node that has it is away, and that no other test of this process gets.
+pub(crate) fn home() -> String {
+    static PORTS: AtomicU32 = AtomicU32::new(0);
+    // Below the ports that outgoing connections get (32768 and up): one of those would take it meanwhile, or even meet itself.
+    let first = 20_000 + std::process::id() % 8_000;
+    let mut ports = std::iter::repeat_with(|| first + PORTS.fetch_add(1, Ordering::Relaxed)).take(1_000);
+    let address = ports.find_map(|port| {
+        let address = format!("127.0.0.1:{port}");
+        std::net::TcpListener::bind(&address).is_ok().then_some(address)
+    });
+    address.expect("a free port")
+}
+
 /// What a node says, line by line.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
@@ -78,22 +91,11 @@ pub(crate) fn forebay(args: &[&str]) -> Command {
 
 /// The command of a node.
 fn serve(name: &str, listen: &str, url: Option<&str>, flags: &[&str]) -> Command {
-    let mut command = forebay(&[
-        "--log-format",
-        "json",
-        "serve",
-        "--listen",
-        listen,
-        "--admin-listen",
-        ANY,
-        "--exchange",
-        name,
-        "--queue",
-        name,
-    ]);
+    let mut command =
+        forebay(&["--log-format", "json", "serve", "--listen", listen, "--exchange", name, "--queue", name]);
     command.args(url.iter().flat_map(|url| ["--amqp-url", url]));
     // Where a flag of the test may say otherwise.
-    command.env("FOREBAY_DRAIN_DELAY", "0ms");
+    command.env("FOREBAY_DRAIN_DELAY", "0ms").env("FOREBAY_ADMIN_LISTEN", ANY);
     command.args(flags).stdout(Stdio::null());
     command
 }
@@ -128,12 +130,8 @@ impl Node {
 
     /// A node whose clients find it at the same address in every life; see [`Node::revive`]. It may never become ready.
     pub(crate) fn spawn_at_home(url: Option<&str>, flags: &[&str]) -> Self {
-        // Below the ports that outgoing connections get (32768 and up): one of those would take it while the node is away, or even meet itself.
-        let first = 20_000 + std::process::id() % 8_000;
-        let free = (first..first + 1_000).map(|port| format!("127.0.0.1:{port}"));
-        let address = free.into_iter().find(|address| std::net::TcpListener::bind(address).is_ok());
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
-        Self::launch(folder, new_name(), &address.expect("a free port"), url, flags, &[])
+        Self::launch(folder, new_name(), &home(), url, flags, &[])
     }
 
     /// Another life at the same address of a node that was killed, ready or not.

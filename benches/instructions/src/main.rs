@@ -5,7 +5,7 @@
 //! compiler and on the CPU features that are chosen at run time (`simd-json`, `crc32c`, `ring`, `memchr`), as valgrind shows them to the process:
 //! both are kept with the counts, and with others nothing can be said.
 
-#[path = "../pieces/mod.rs"]
+#[path = "../../pieces/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "shared with the micro-benchmarks, of which this needs a part")]
 mod pieces;
 mod surroundings;
@@ -14,11 +14,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::thread::ScopedJoinHandle;
 
 use serde::{Deserialize, Serialize};
 use surroundings::Surroundings;
 
-const COUNTS_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/counts.json");
+const COUNTS_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/counts.json");
 /// How far a count may be from the accepted one.
 const PERCENT_MAX: f64 = 3.0;
 /// Beyond the first times, in which memory is taken that serves again later.
@@ -35,8 +36,7 @@ struct Accepted {
 }
 
 fn main() -> ExitCode {
-    // `cargo bench` adds a flag of its own.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => compare(),
         ["--accept"] => accept(),
@@ -109,19 +109,26 @@ fn compare() -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// All at once: what is counted does not depend on what else runs.
 fn count_all() -> BTreeMap<String, u64> {
     let folder = tempfile::tempdir().expect("a folder");
-    let names = pieces::pieces().into_iter().map(|piece| piece.name);
-    let count = |name| {
-        let [few, many] = [FEW, MANY].map(|times| count(folder.path(), name, times));
-        (many - few) / (MANY - FEW)
-    };
-    names.map(|name| (name.to_owned(), count(name))).collect()
+    let count = |name, times| count(&folder.path().join(format!("{name}.{times}")), name, times);
+    std::thread::scope(|scope| {
+        let names: Vec<&str> = pieces::pieces().into_iter().map(|piece| piece.name).collect();
+        let counts = names.into_iter().map(|name| {
+            let [few, many] = [FEW, MANY].map(|times| scope.spawn(move || count(name, times)));
+            (name, few, many)
+        });
+        // Collected before the first is waited for.
+        let counts: Vec<_> = counts.collect();
+        let once = |few: u64, many: u64| (many - few) / (MANY - FEW);
+        let join = |count: ScopedJoinHandle<'_, u64>| count.join().expect("it was counted");
+        counts.into_iter().map(|(name, few, many)| (name.to_owned(), once(join(few), join(many)))).collect()
+    })
 }
 
 /// Instructions of a process that does a piece so many times.
-fn count(folder: &Path, name: &str, times: u64) -> u64 {
-    let out = folder.join("callgrind.out");
+fn count(out: &Path, name: &str, times: u64) -> u64 {
     let own = std::env::current_exe().expect("a path");
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", &format!("--callgrind-out-file={}", out.display())])

@@ -4,6 +4,8 @@
 //! removed and made again, or whose history has been cut, is read anew from its first entry. It *catches up* until it meets a mark of its own, which it wrote after it
 //! had begun to read. Then it is *live*: whatever others write comes at once, and a mark from time to time proves it.
 
+mod publish;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,23 +18,22 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use ring::digest;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use super::copy::{CopyError, LocalCopy, Paths, Position, Progress, Tail};
-use super::entry::{Change, Entry, EntryError, Keys, Roster};
-use super::handle::{Fleet, Put, PutError, Wish};
+use super::entry::{Change, Entry, EntryError, Roster};
+use super::handle::{Fleet, Put, PutError};
 use super::key::FleetKey;
-use super::seal::{ENTRY_BYTES_MAX, EntryId, Sealer};
+use super::seal::{EntryId, Sealer};
 use super::state::{Replica, Verdict};
 use super::stream::{Delivered, Published, Session, StreamOptions};
-use crate::auth::{AppId, CredentialsFiles, KeyRing, SharedCredentials};
+use crate::auth::{AppId, CredentialsFiles, SharedCredentials};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::telemetry::FleetMetrics;
 
-/// The state's name, beside the apps file.
-const STATE_FILE: &str = "fleet-state.json";
 /// How often the files are looked at: a change is seen well within a second.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Waits between rounds over all brokers. The cap keeps the way back short once one is ready.
@@ -48,6 +49,10 @@ const MARK_INTERVAL: Duration = Duration::from_secs(30);
 const HELP_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the place in the stream is written down while nothing changes.
 const SAVE_INTERVAL: Duration = Duration::from_mins(10);
+/// How long files that could not be read or written are left alone.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// How long files may take to be written before what is served counts as stale.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often refused entries are told: whoever has access to the broker would else fill the log.
 const TELL_INTERVAL: Duration = Duration::from_mins(1);
 /// Entries that are handled before the files are written.
@@ -136,6 +141,7 @@ pub struct Follower {
     marked_at: Duration,
     helped_at: Duration,
     saved_at: Duration,
+    synced_at: Duration,
     told_at: Option<Duration>,
     was_outage_told: bool,
 }
@@ -151,9 +157,8 @@ impl Follower {
         credentials: Arc<SharedCredentials>,
         metrics: Arc<FleetMetrics>,
     ) -> Result<(Self, Fleet), CopyError> {
-        let paths =
-            Paths { apps: apps.to_owned(), keys: keys.to_owned(), state: apps.with_file_name(STATE_FILE) };
-        let (copy, progress) = LocalCopy::open(paths, &options.stream.stream, files, credentials)?;
+        let (copy, progress) =
+            LocalCopy::open(Paths::new(apps, keys), &options.stream.stream, files, credentials)?;
         let (fleet, puts) = Fleet::new();
         let now = clock::monotonic();
         metrics.stale_since_ms.set(clock::ms(now).max(1));
@@ -179,6 +184,7 @@ impl Follower {
             marked_at: now,
             helped_at: now.saturating_sub(HELP_INTERVAL),
             saved_at: now,
+            synced_at: now,
             told_at: None,
             was_outage_told: false,
         };
@@ -201,7 +207,7 @@ impl Follower {
         let mut session = None;
         let mut published = FuturesUnordered::new();
         let mut opening = self.open_after(Duration::ZERO);
-        // What an earlier life has not brought into the files any more.
+        // What has changed in the files while nobody followed.
         self.sync(false).await;
         loop {
             let done = tokio::select! {
@@ -299,7 +305,8 @@ impl Follower {
         if self.replica.roster().is_some() && now.saturating_sub(self.saved_at) > SAVE_INTERVAL {
             self.must_save = true;
         }
-        if has_changed || self.must_save {
+        let is_retry_due = now.saturating_sub(self.synced_at) > RETRY_INTERVAL;
+        if has_changed || self.must_save && is_retry_due {
             self.sync(false).await;
         }
         let Some(session) = session else { return Ok(()) };
@@ -332,9 +339,17 @@ impl Follower {
         let mut batch = Batch::default();
         let mut last = first.map_err(lost)?;
         self.handle(&last, &mut batch)?;
+        let mut end = None;
         for _ in 1..BATCH_MAX {
-            let Some(next) = session.ready() else { break };
-            last = next.map_err(lost)?;
+            match session.ready() {
+                Some(Ok(next)) => last = next,
+                // What came before it holds all the same.
+                Some(Err(error)) => {
+                    end = Some(lost(error));
+                    break;
+                }
+                None => break,
+            }
             self.handle(&last, &mut batch)?;
         }
         self.progress_at = clock::monotonic();
@@ -352,6 +367,9 @@ impl Follower {
         for (answer, outcome) in batch.answers {
             // Whoever has asked may have gone.
             let _ = answer.send(outcome);
+        }
+        if let Some(end) = end {
+            return Err(end);
         }
         session.ack(&last).await.map_err(lost)?;
         if batch.has_own {
@@ -455,123 +473,6 @@ impl Follower {
         }
     }
 
-    /// There is nothing to follow: begins with what this node has.
-    fn found(&mut self, session: &Session, published: &mut FuturesUnordered<Published>) -> Result<(), End> {
-        let local = || self.copy.as_ref().expect("nobody else has it now").roster();
-        let roster =
-            self.before.clone().map_or_else(local, Ok).map_err(|error| End::Lost(error.to_string()))?;
-        let apps = roster.registry.apps().len();
-        info!(apps, "the fleet's stream has no snapshot to begin with: writing what this node has");
-        self.publish(&Entry::Founding(roster), Flight::Founding, session, published);
-        Ok(())
-    }
-
-    /// Writes all there is for one who has begun with less, or asks for it where something is missing here.
-    fn help(&mut self, session: &Session, published: &mut FuturesUnordered<Published>) {
-        let now = clock::monotonic();
-        let is_wanted = self.wants_help || self.gives_help;
-        if !self.is_live || !is_wanted || now.saturating_sub(self.helped_at) < HELP_INTERVAL {
-            return;
-        }
-        self.helped_at = now;
-        if std::mem::take(&mut self.wants_help) {
-            let roster = self.replica.roster().expect("live").clone();
-            self.publish(&Entry::Founding(roster), Flight::Founding, session, published);
-        }
-        if std::mem::take(&mut self.gives_help) {
-            self.publish_snapshot(session, published);
-        }
-    }
-
-    fn publish_snapshot_if_due(&mut self, session: &Session, published: &mut FuturesUnordered<Published>) {
-        let is_due = self.tail.changes >= self.options.snapshot_changes
-            || self.tail.bytes >= self.options.snapshot_bytes;
-        let is_under_way = self.in_flight.values().any(|flight| matches!(flight, Flight::Snapshot));
-        if self.is_live && is_due && !is_under_way {
-            self.publish_snapshot(session, published);
-        }
-    }
-
-    fn publish_snapshot(&mut self, session: &Session, published: &mut FuturesUnordered<Published>) {
-        let roster = self.replica.roster().expect("live").clone();
-        let through = self.position.as_ref().expect("live").offset;
-        self.metrics.snapshots.add(1);
-        self.publish(&Entry::Snapshot { roster, through }, Flight::Snapshot, session, published);
-    }
-
-    /// Writes what the files have and the fleet has not.
-    fn publish_pending(&mut self, session: &Session, published: &mut FuturesUnordered<Published>) {
-        if !self.is_live {
-            return;
-        }
-        let found = self.in_flight.values().filter_map(|flight| match flight {
-            Flight::Found(change) => Some(subject(change)),
-            _ => None,
-        });
-        let under_way: HashSet<_> = found.collect();
-        for change in std::mem::take(&mut self.pending) {
-            if under_way.contains(&subject(&change)) {
-                // Looked at again when that one is back.
-                continue;
-            }
-            if let Change::App { app, .. } = &change
-                && self.hopeless.contains(&(app.id, app.version))
-            {
-                continue;
-            }
-            self.publish(&Entry::Change(change.clone()), Flight::Found(Box::new(change)), session, published);
-        }
-    }
-
-    fn take_put(
-        &mut self,
-        Put { wish, answer }: Put,
-        session: Option<&Session>,
-        published: &mut FuturesUnordered<Published>,
-    ) {
-        let (Some(session), Some(roster), true) = (session, self.replica.roster(), self.is_live) else {
-            let _ = answer.send(Err(PutError::Away));
-            return;
-        };
-        let change = match wish {
-            Wish::App(app) => {
-                let base = roster.registry.app(app.id).map(|_| app.version.saturating_sub(1));
-                Change::App { app: *app, base }
-            }
-            Wish::Keys { before, after } => {
-                if before != roster.keys.text || KeyRing::parse(after.as_bytes()).is_err() {
-                    let _ = answer.send(Err(PutError::Conflict));
-                    return;
-                }
-                let base = roster.keys.revision;
-                Change::Keys { keys: Keys { revision: base + 1, text: after }, base }
-            }
-        };
-        self.publish(&Entry::Change(change), Flight::Put(answer), session, published);
-    }
-
-    fn publish(
-        &mut self,
-        entry: &Entry,
-        flight: Flight,
-        session: &Session,
-        published: &mut FuturesUnordered<Published>,
-    ) {
-        let (id, body) = entry.seal(&self.sealer);
-        if body.len() > ENTRY_BYTES_MAX {
-            error!(
-                bytes = body.len(),
-                "what the fleet has is too large for an entry: it cannot be shared any more"
-            );
-            return;
-        }
-        if matches!(flight, Flight::Mark) {
-            self.marked_at = clock::monotonic();
-        }
-        self.in_flight.insert(id, flight);
-        published.push(session.publish(body));
-    }
-
     /// Brings files and replica together. The disk is waited for on another thread, so that probes are answered meanwhile.
     async fn sync(&mut self, has_changed: bool) {
         let Some(roster) = self.replica.roster().cloned() else { return };
@@ -582,13 +483,34 @@ impl Follower {
             let synced = copy.sync(&progress, saves);
             (copy, synced)
         });
-        let (copy, synced) = work.await.expect("a panic ends the process");
+        let (copy, synced) = self.patient(work).await;
         self.copy = Some(copy);
+        self.synced_at = clock::monotonic();
         self.pending = synced.pending;
         self.must_save = synced.has_failed;
         if saves {
-            self.saved_at = clock::monotonic();
+            self.saved_at = self.synced_at;
         }
+    }
+
+    /// Waits for what the disk does; what takes long is told, for nothing that the fleet says holds here meanwhile.
+    async fn patient<T>(&self, mut work: JoinHandle<T>) -> T {
+        let started = clock::monotonic();
+        let done = if let Ok(done) = tokio::time::timeout(WRITE_TIMEOUT, &mut work).await {
+            done
+        } else {
+            error!(
+                "the files of apps and keys cannot be written: the disk hangs, or somebody holds their lock; what the fleet says does not hold here until they can"
+            );
+            let before = self.metrics.stale_since_ms.value();
+            if before == 0 {
+                self.metrics.stale_since_ms.set(clock::ms(started).max(1));
+            }
+            let done = work.await;
+            self.metrics.stale_since_ms.set(before);
+            done
+        };
+        done.expect("a panic ends the process")
     }
 }
 
@@ -597,14 +519,6 @@ async fn next(session: Option<&mut Session>) -> Result<Delivered, lapin::Error> 
     match session {
         Some(session) => session.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// What a change is of.
-fn subject(change: &Change) -> Option<AppId> {
-    match change {
-        Change::App { app, .. } => Some(app.id),
-        Change::Keys { .. } => None,
     }
 }
 
