@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use forebay::http::{Decoder, HeadLimits, Step};
+use forebay::http::{Decoder, HeadLimits, KnownHead, Step};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -26,10 +26,10 @@ struct Message {
 
 /// What we see, until we refuse or the connection would end.
 fn ours(input: &[u8]) -> Vec<Message> {
-    let mut decoder = Decoder::default();
+    let (mut decoder, mut known) = (Decoder::default(), KnownHead::default());
     let (mut used, mut messages, mut path, mut keep_alive) = (0, Vec::new(), String::new(), true);
     while keep_alive || !path.is_empty() {
-        let (more, step) = decoder.step(&input[used..], LIMITS);
+        let (more, step) = decoder.step(&input[used..], LIMITS, &mut known);
         used += more;
         match step {
             Step::Head(head) => {

@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use forebay::api::one_body;
 use forebay::auth::{TokenCache, verify};
 use forebay::event::{EventIds, EventKind, JsonChecker, Record, SecondLook, TurnBatch};
-use forebay::http::{Answer, DateHeader, Decoder, HeadLimits, Persistence, Step};
+use forebay::http::{Answer, DateHeader, Decoder, HeadLimits, KnownHead, Persistence, Step};
 use forebay::journal::Offset;
 use forebay::journal::format::{BatchHead, HEADER_BYTES};
 use uuid::Uuid;
@@ -84,20 +84,20 @@ pub(crate) fn pieces() -> Vec<Piece> {
 
 fn parse_head(head: Vec<u8>) -> Work {
     Box::new(move || {
-        let mut decoder = Decoder::default();
-        let (used, step) = decoder.step(black_box(&head), LIMITS);
+        let (mut decoder, mut known) = (Decoder::default(), KnownHead::default());
+        let (used, step) = decoder.step(black_box(&head), LIMITS, &mut known);
         assert!(matches!(step, Step::Head(_)));
         black_box(used);
     })
 }
 
 fn decode_request(request: Vec<u8>) -> Work {
-    let mut decoder = Decoder::default();
+    let (mut decoder, mut known) = (Decoder::default(), KnownHead::default());
     Box::new(move || {
-        let (used, step) = decoder.step(black_box(&request), LIMITS);
+        let (used, step) = decoder.step(black_box(&request), LIMITS, &mut known);
         assert!(matches!(step, Step::Head(_)));
         decoder.take_body(usize::MAX);
-        let (_, step) = decoder.step(&request[used..], LIMITS);
+        let (_, step) = decoder.step(&request[used..], LIMITS, &mut known);
         assert!(matches!(step, Step::Body(_)));
     })
 }

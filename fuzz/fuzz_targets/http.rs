@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use forebay::http::{Decoder, HeadLimits, Step};
+use forebay::http::{Decoder, HeadLimits, KnownHead, Step};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 2048 };
@@ -20,7 +20,7 @@ enum Told {
 }
 
 fn feed(input: &[u8], cuts: &[u8]) -> Vec<Told> {
-    let mut decoder = Decoder::default();
+    let (mut decoder, mut known) = (Decoder::default(), KnownHead::default());
     let mut told = Vec::new();
     let (mut start, mut cuts) = (0, cuts.iter());
     while start < input.len() {
@@ -30,7 +30,7 @@ fn feed(input: &[u8], cuts: &[u8]) -> Vec<Told> {
         start = end;
         let mut used = 0;
         loop {
-            let (more, step) = decoder.step(&piece[used..], LIMITS);
+            let (more, step) = decoder.step(&piece[used..], LIMITS, &mut known);
             used += more;
             let mut keep = None;
             match step {

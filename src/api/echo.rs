@@ -111,12 +111,12 @@ fn is_list_of_names(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Decoder, HeadLimits, Step};
+    use crate::http::{Decoder, HeadLimits, KnownHead, Step};
 
     fn with_head<T>(fields: &str, look: impl FnOnce(&Head<'_>) -> T) -> T {
         let input = format!("OPTIONS /entries HTTP/1.1\r\nHost: h\r\n{fields}\r\n").into_bytes();
         let mut decoder = Decoder::default();
-        match decoder.step(&input, HeadLimits { head_bytes_max: 4096 }).1 {
+        match decoder.step(&input, HeadLimits { head_bytes_max: 4096 }, &mut KnownHead::default()).1 {
             Step::Head(head) => look(&head),
             other => panic!("{other:?}"),
         }

@@ -2,6 +2,7 @@
 
 use super::chunked::{Chunked, Progress};
 use super::head::{self, BodyLength, Found, Head, HeadLimits, HeadScan, Violation};
+use super::known::KnownHead;
 
 /// Empty lines that are passed over ahead of a request line.
 const EMPTY_LINES_MAX: u8 = 4;
@@ -125,14 +126,20 @@ impl Decoder {
         };
     }
 
-    /// Takes a step; returns how many bytes of `input` it used. Call it until it says [`Step::More`] or [`Step::Violation`].
-    pub fn step<'a>(&'a mut self, input: &'a [u8], limits: HeadLimits) -> (usize, Step<'a>) {
+    /// Takes a step; returns how many bytes of `input` it used. Call it until it says [`Step::More`] or [`Step::Violation`]. `known` makes it
+    /// quicker where a head comes again, and no difference else: it may be this connection's, another's, or new each time.
+    pub fn step<'a>(
+        &'a mut self,
+        input: &'a [u8],
+        limits: HeadLimits,
+        known: &mut KnownHead,
+    ) -> (usize, Step<'a>) {
         if matches!(self.state, State::Told) {
             self.release();
             self.state = State::head(0);
         }
         match self.state {
-            State::Head { .. } => self.step_head(input, limits),
+            State::Head { .. } => self.step_head(input, limits, known),
             State::Length { left, keep } => self.step_length(input, left, keep),
             State::Chunked { .. } => self.step_chunked(input),
             State::Failed { .. } => (input.len(), Step::More),
@@ -141,11 +148,16 @@ impl Decoder {
         }
     }
 
-    fn step_head<'a>(&'a mut self, input: &'a [u8], limits: HeadLimits) -> (usize, Step<'a>) {
+    fn step_head<'a>(
+        &'a mut self,
+        input: &'a [u8],
+        limits: HeadLimits,
+        known: &mut KnownHead,
+    ) -> (usize, Step<'a>) {
         if self.assembly.is_empty() {
             // Nearly every head comes in one piece.
             let window = &input[..input.len().min(limits.head_bytes_max)];
-            if let Some((head, used)) = head::parse_whole(window) {
+            if let Some((head, used)) = known.read(window) {
                 self.state = State::Judging { body: head.body };
                 return (used, Step::Head(head));
             }
@@ -307,7 +319,7 @@ mod tests {
 
     /// Feeds `input`, cut at `cuts`; bodies of `/skip` are skipped.
     fn feed(input: &[u8], cuts: &[usize]) -> Vec<Told> {
-        let mut decoder = Decoder::default();
+        let (mut decoder, mut known) = (Decoder::default(), KnownHead::default());
         let mut told = Vec::new();
         let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
         ends.push(input.len());
@@ -318,7 +330,7 @@ mod tests {
             start = end;
             let mut used = 0;
             loop {
-                let (more, step) = decoder.step(&piece[used..], LIMITS);
+                let (more, step) = decoder.step(&piece[used..], LIMITS, &mut known);
                 used += more;
                 let mut skip = None;
                 match step {
@@ -413,12 +425,12 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHEAD \r\nx", false),
         ] {
             for cut in 0..input.len() {
-                let mut decoder = Decoder::default();
+                let (mut decoder, mut known) = (Decoder::default(), KnownHead::default());
                 for piece in [&input[..cut], &input[cut..]] {
                     let piece = piece.as_bytes();
                     let mut used = 0;
                     loop {
-                        let (more, step) = decoder.step(&piece[used..], LIMITS);
+                        let (more, step) = decoder.step(&piece[used..], LIMITS, &mut known);
                         used += more;
                         match step {
                             Step::Head(_) => decoder.take_body(BODY_MAX),
@@ -434,15 +446,16 @@ mod tests {
 
     #[test]
     fn an_idle_decoder_holds_no_memory() {
+        let mut known = KnownHead::default();
         let mut decoder = Decoder::default();
         let input = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nab".to_vec();
-        let (head_end, _) = decoder.step(&input, LIMITS);
+        let (head_end, _) = decoder.step(&input, LIMITS, &mut known);
         decoder.take_body(BODY_MAX);
-        assert_eq!(decoder.step(&input[head_end..], LIMITS).1, Step::More);
+        assert_eq!(decoder.step(&input[head_end..], LIMITS, &mut known).1, Step::More);
         assert_eq!(decoder.assembled_bytes(), 2);
-        assert_eq!(decoder.step(b"c", LIMITS).1, Step::Body(b"abc"));
+        assert_eq!(decoder.step(b"c", LIMITS, &mut known).1, Step::Body(b"abc"));
         assert!(decoder.is_idle());
-        assert_eq!(decoder.step(&[], LIMITS).1, Step::More);
+        assert_eq!(decoder.step(&[], LIMITS, &mut known).1, Step::More);
         assert_eq!(decoder.assembly.capacity(), 0);
     }
 

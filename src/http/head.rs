@@ -77,6 +77,8 @@ pub struct Head<'a> {
     pub expects_continue: bool,
     /// How the body's end is found.
     pub body: BodyLength,
+    /// The digits of `Content-Length`.
+    pub content_length: Option<&'a [u8]>,
     /// `Authorization`.
     pub authorization: Option<&'a [u8]>,
     /// `Content-Type`.
@@ -242,6 +244,7 @@ fn read<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Violation> 
         keep_alive: !fields.close && !is_connect && (!is_http10 || fields.keep_alive),
         expects_continue: fields.expects_continue && !is_http10,
         body,
+        content_length: fields.content_length,
         authorization: fields.authorization,
         content_type: fields.content_type,
         content_encoding: fields.content_encoding,
@@ -396,7 +399,7 @@ fn is_percent_encoded(text: &[u8]) -> bool {
 }
 
 /// `1*DIGIT` and nothing else (RFC 9110 section 8.6). A length above `u64` is larger than any bound anyway.
-fn parse_length(value: &[u8]) -> Result<u64, Violation> {
+pub(super) fn parse_length(value: &[u8]) -> Result<u64, Violation> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(Violation::Malformed("Content-Length is not a plain number"));
     }

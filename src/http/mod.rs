@@ -10,9 +10,11 @@ mod chunked;
 mod coding;
 mod decoder;
 mod head;
+mod known;
 mod response;
 
 pub use coding::{ACCEPTED_CODINGS, Coding, DecodeError};
 pub use decoder::{Decoder, Step};
 pub use head::{BodyLength, Head, HeadLimits, Method, TARGET_BYTES_MAX, Violation};
+pub use known::KnownHead;
 pub use response::{Answer, CONTINUE, DateHeader, Persistence, reason};

@@ -18,12 +18,14 @@ use super::sources::{Seat, Sources};
 use crate::api::{Accepted, Examination, Judgement, Moment, Outcome, Response, Service, Ticket};
 use crate::clock::{ms, us};
 use crate::event::TurnBatch;
-use crate::http::{BodyLength, Decoder, HeadLimits, Step};
+use crate::http::{BodyLength, Decoder, HeadLimits, KnownHead, Step};
 use crate::uring::{Socket, Token};
 use crate::wire::Wire;
 
 /// Bytes that may wait for answers to leave before nothing more is received; what was on its way is still kept.
 pub(super) const STALLED_BYTES_MAX: usize = 64 << 10;
+/// Heads that are known by heart.
+pub(super) const KNOWN_HEADS: usize = 1024;
 /// Bytes that are read and thrown away for the sake of an answer that must not be lost to a reset.
 const DISCARDED_BYTES_MAX: u32 = 16 << 20;
 
@@ -70,6 +72,8 @@ pub(super) struct Desk {
     pub(super) spares: SpareRings,
     pub(super) moment: Moment,
     pub(super) limits: HeadLimits,
+    /// The last heads, each shared by few connections: most memory would be for those that idle.
+    pub(super) known_heads: Box<[KnownHead; KNOWN_HEADS]>,
     pub(super) timeouts: Timeouts,
     /// How many connections each address has.
     pub(super) sources: Arc<Sources>,
@@ -279,13 +283,14 @@ impl Connection {
         let (before, mut steps, mut heads) = (self.phase(), 0u32, 0u32);
         let mut pending = self.pending.take().map(|pending| *pending);
         let mut used = 0;
+        let known = self.slot as usize % KNOWN_HEADS;
         // A body that is passed over needs no place for an answer: its request has one.
         while self.life == Life::Open
             && self.examined.is_none()
             && (self.is_skipping || !self.answers.is_full())
         {
             let ahead = input.len() - used;
-            let (more, step) = self.decoder.step(&input[used..], desk.limits);
+            let (more, step) = self.decoder.step(&input[used..], desk.limits, &mut desk.known_heads[known]);
             let here = ahead - more;
             used += more;
             steps += 1;

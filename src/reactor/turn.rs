@@ -26,7 +26,7 @@ use crate::clock::{ms, us};
 use crate::config::AckLevel;
 use crate::event::TurnBatch;
 use crate::handoff::{Doorbell, Inlet};
-use crate::http::HeadLimits;
+use crate::http::{HeadLimits, KnownHead};
 use crate::journal::Appender;
 use crate::telemetry::{self, CoreMetrics, Health};
 use crate::uring::{Completion, Driver, How, Operation, Socket, Token, Usage};
@@ -156,6 +156,7 @@ impl<D: Driver> Reactor<D> {
                 spares: SpareRings::default(),
                 moment,
                 limits: HeadLimits { head_bytes_max: options.head_bytes_max },
+                known_heads: Box::new(std::array::from_fn(|_| KnownHead::default())),
                 timeouts,
                 sources: parts.sources,
                 errands: Errands::new(parts.pool, parts.doorbell.clone()),
