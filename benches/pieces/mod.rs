@@ -47,7 +47,7 @@ pub(crate) fn pieces() -> Vec<Piece> {
     let body = report(600);
     let request = [sender.head(body.len()).as_bytes(), &body].concat();
     pieces.push(Piece {
-        name: "http: a request in one piece",
+        name: "http: a request whose head is known",
         bytes: request.len(),
         work: decode_request(request),
     });
