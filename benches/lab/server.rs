@@ -129,5 +129,7 @@ impl Drop for Server {
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.child.wait();
+        // A ring lets go of its listener some time after its process: until then connections to the next server there may go to nobody.
+        await_true("the port is free", || TcpStream::connect(&self.address).is_err());
     }
 }

@@ -1,6 +1,5 @@
 //! One reactor's view of the API, and what it gives back.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,7 +151,7 @@ pub struct Service {
     shares_version: u64,
     /// What each app may take, while room is scarce, and what it has taken since that was found out.
     shares: Option<Arc<Shares>>,
-    taken: HashMap<AppId, u64>,
+    taken: foldhash::HashMap<AppId, u64>,
     pub(super) metrics: Arc<CoreMetrics>,
     pub(super) apps: AppTally,
     /// Whose request is being judged, as far as that is known.
@@ -182,7 +181,7 @@ impl Service {
             shared_shares,
             strangers,
             proxies,
-            taken: HashMap::new(),
+            taken: foldhash::HashMap::default(),
             tokens: TokenCache::default(),
             health,
             ids: EventIds::default(),

@@ -57,7 +57,8 @@ pub struct Registry {
     apps: Vec<App>,
     /// One for each app, in the same order.
     buckets: Vec<Arc<Bucket>>,
-    by_id: HashMap<AppId, usize>,
+    /// Looked at for each request; the ids are the operators', so a hash that nobody can foresee is enough.
+    by_id: foldhash::HashMap<AppId, usize>,
     by_key: HashMap<String, usize>,
 }
 

@@ -21,7 +21,7 @@ pub struct TurnBatch {
     room_bytes: usize,
     /// The same for apps that have to make room for others.
     crowd_room_bytes: usize,
-    /// Bytes of the batch before: this one is likely to need as much.
+    /// About the most bytes of the batches before: this one may need as much, and one that outgrows its memory is copied.
     before_bytes: usize,
     /// Turns without events since then.
     quiet_turns: u32,
@@ -124,7 +124,8 @@ impl TurnBatch {
             return (0, Bytes::new());
         }
         self.quiet_turns = 0;
-        self.before_bytes = self.records.len();
+        // Forgotten by and by.
+        self.before_bytes = self.records.len().max(self.before_bytes - self.before_bytes / 8);
         (std::mem::take(&mut self.events), self.records.split().freeze())
     }
 }

@@ -5,7 +5,6 @@ use uuid::Uuid;
 
 /// Random bytes fetched at once, so that a system call serves hundreds of ids.
 const POOL_BYTES: usize = 4096;
-const ID_BYTES: usize = 10;
 
 /// Makes UUIDs of version 7 (RFC 9562 section 5.7) that grow strictly on this core, even when the clock steps back.
 ///
@@ -39,30 +38,28 @@ impl Default for EventIds {
 impl EventIds {
     /// The next id, for an event received at `ms` since the Unix epoch.
     pub fn next(&mut self, ms: u64) -> Uuid {
-        let random: [u8; ID_BYTES] = self.draw();
         if ms > self.ms {
             self.ms = ms;
             // Half of the range, so that the counter has room to grow.
-            self.counter = u16::from_be_bytes([random[0], random[1]]) & 0x7ff;
+            self.counter = u16::from_be_bytes(self.draw()) & 0x7ff;
         } else if self.counter < 0xfff {
             self.counter += 1;
         } else {
             self.ms += 1;
             self.counter = 0;
         }
-        let [_, _, tail @ ..] = random;
         let high = self.ms << 16 | 0x7000 | u64::from(self.counter);
-        let low = u64::from_be_bytes(tail) & (u64::MAX >> 2) | 1 << 63;
+        let low = u64::from_be_bytes(self.draw()) & (u64::MAX >> 2) | 1 << 63;
         Uuid::from_u64_pair(high, low)
     }
 
-    fn draw(&mut self) -> [u8; ID_BYTES] {
-        if self.used + ID_BYTES > POOL_BYTES {
+    fn draw<const BYTES: usize>(&mut self) -> [u8; BYTES] {
+        if self.used + BYTES > POOL_BYTES {
             self.random.fill(&mut self.pool[..]).expect("the system's random numbers never run out");
             self.used = 0;
         }
-        let drawn = self.pool[self.used..self.used + ID_BYTES].try_into().expect("ten bytes");
-        self.used += ID_BYTES;
+        let drawn = self.pool[self.used..self.used + BYTES].try_into().expect("as many");
+        self.used += BYTES;
         drawn
     }
 }

@@ -112,7 +112,7 @@ impl Refused {
 #[derive(Debug)]
 pub struct AppTally {
     metrics: Arc<CoreMetrics>,
-    known: HashMap<Uuid, Known>,
+    known: foldhash::HashMap<Uuid, Known>,
     /// Of refusals whose app is not known.
     strangers: Quota,
     budget: Budget,
@@ -127,7 +127,7 @@ struct Known {
 impl AppTally {
     /// Counts in `metrics`.
     pub fn new(metrics: Arc<CoreMetrics>) -> Self {
-        Self { metrics, known: HashMap::new(), strangers: Quota::default(), budget: Budget::default() }
+        Self { metrics, known: foldhash::HashMap::default(), strangers: Quota::default(), budget: Budget::default() }
     }
 
     fn of(&mut self, app: Uuid) -> &mut Known {
