@@ -2,12 +2,14 @@
 //!
 //! Nearly every event is such a text, and simd-json builds more of it than a yes needs: this takes half the time, and finds the ends of a batch's
 //! items on the way. It knows RFC 8259's grammar but for what parsers disagree on: deep nesting, numbers that a double does not hold, surrogates.
-//! Strings are passed over eight bytes at a time, and their UTF-8 is checked for the whole text at once.
+//! Strings are passed over sixteen bytes at a time, and their UTF-8 is checked for the whole text at once.
 //!
 //! Each function takes where something begins and returns where it ends, so that the place stays in a register. `None` is a stop: something is
 //! wrong, or not every parser takes it.
 
 use std::ops::Range;
+
+use wide::u8x16;
 
 use super::json::DEPTH_STRICT_MAX;
 
@@ -137,33 +139,32 @@ fn key(text: &[u8], at: usize) -> Option<usize> {
 fn string(text: &[u8], quote: usize) -> Option<usize> {
     let mut at = quote + 1;
     loop {
-        while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
-            let remarkable = remarkable_bytes(u64::from_le_bytes(*word));
-            if remarkable != 0 {
-                at += remarkable.trailing_zeros() as usize / 8;
+        while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk) {
+            if let Some(remarkable) = first_remarkable(*chunk) {
+                at += remarkable;
                 break;
             }
-            at += size_of_val(word);
+            at += size_of_val(chunk);
         }
         match text.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => at = escape(text, at + 1)?,
             0..b' ' => return None,
-            _ => at += 1, // one of the last seven bytes
+            _ => at += 1, // one of the last bytes, fewer than a chunk
         }
     }
 }
 
-/// The bytes of a word, lowest first, at which a string may not simply be passed over: the highest bit of each that is `"`, `\` or a control character
-/// is set. Bits above the lowest one may be set for others, too: what a subtraction borrows goes up.
+/// Where in a chunk a string may not simply be passed over: at the first `"`, `\` or control character.
 #[inline]
-fn remarkable_bytes(word: u64) -> u64 {
-    const EACH: u64 = u64::from_le_bytes([1; 8]);
-    let below = |word: u64, byte: u8| word.wrapping_sub(EACH * u64::from(byte)) & !word;
+fn first_remarkable(chunk: [u8; 16]) -> Option<usize> {
+    let bytes = u8x16::new(chunk);
     // With this bit turned over, `"` comes right after the control characters, and they stay among themselves.
-    let controls_and_quotes = below(word ^ (EACH * 2), b' ' + 1);
-    let backslashes = below(word ^ (EACH * u64::from(b'\\')), 1);
-    (controls_and_quotes | backslashes) & (EACH << 7)
+    let turned = bytes ^ u8x16::splat(2);
+    let controls_and_quotes = turned.min(u8x16::splat(b' ')).simd_eq(turned);
+    let backslashes = bytes.simd_eq(u8x16::splat(b'\\'));
+    let found = (controls_and_quotes | backslashes).to_bitmask();
+    (found != 0).then_some(found.trailing_zeros() as usize)
 }
 
 /// What follows a `\`. A surrogate comes as the first of a pair, with the second behind it (RFC 8259 section 7).

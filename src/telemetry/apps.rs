@@ -127,7 +127,12 @@ struct Known {
 impl AppTally {
     /// Counts in `metrics`.
     pub fn new(metrics: Arc<CoreMetrics>) -> Self {
-        Self { metrics, known: foldhash::HashMap::default(), strangers: Quota::default(), budget: Budget::default() }
+        Self {
+            metrics,
+            known: foldhash::HashMap::default(),
+            strangers: Quota::default(),
+            budget: Budget::default(),
+        }
     }
 
     fn of(&mut self, app: Uuid) -> &mut Known {
