@@ -10,6 +10,8 @@ use super::record::Record;
 const PIECE_BYTES: usize = 256 << 10;
 /// After so many turns without events in a row, each gives free pieces back: a node that idles after a burst does not keep its memory.
 const QUIET_TURNS: u32 = 8;
+/// Full pieces that are kept while there are events: how many are held goes up and down, and memory taken anew is dear.
+const PIECES_KEPT: usize = 3;
 /// Pieces that such a turn gives back; an idle reactor turns once a second.
 const PIECES_GIVEN_BACK: usize = 64;
 
@@ -92,7 +94,9 @@ impl TurnBatch {
         let wanted = (length + bytes).max(2 * length).max(PIECE_BYTES);
         let mut piece = self.take_free(wanted).unwrap_or_else(|| BytesMut::with_capacity(wanted));
         // After a burst there are more than it takes: they go one by one.
-        self.give_back(1);
+        if self.full.len() >= PIECES_KEPT {
+            self.give_back(1);
+        }
         piece.extend_from_slice(&self.records);
         let mut full = std::mem::replace(&mut self.records, piece);
         if full.capacity() > 0 {
@@ -125,7 +129,7 @@ impl TurnBatch {
         }
         self.quiet_turns = 0;
         // Forgotten by and by.
-        self.before_bytes = self.records.len().max(self.before_bytes - self.before_bytes / 8);
+        self.before_bytes = self.records.len().max(self.before_bytes - self.before_bytes / 64);
         (std::mem::take(&mut self.events), self.records.split().freeze())
     }
 }
@@ -208,7 +212,7 @@ mod tests {
         drop(burst);
         let kept: Vec<usize> = (0..60).map(|_| turn().1).collect();
         assert!(kept.is_sorted_by(|before, after| before >= after), "{kept:?}");
-        assert_eq!(kept.last(), Some(&1));
+        assert_eq!(kept.last(), Some(&PIECES_KEPT));
         let burst: Vec<_> = (0..30).map(|_| turn().0).collect();
         drop(burst);
         assert!(batch.full.len() > 10);
@@ -230,7 +234,7 @@ mod tests {
         };
         let held = turn().0;
         let most = (0..100).map(|_| turn().1).max();
-        assert!(most <= Some(3), "{most:?} pieces for one that is held");
+        assert!(most <= Some(PIECES_KEPT), "{most:?} pieces for one that is held");
         assert!(held.len() > payload.len());
     }
 
