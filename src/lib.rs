@@ -28,6 +28,7 @@ pub mod auth;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+mod constant_time;
 pub mod crash;
 pub mod event;
 pub mod fleet;

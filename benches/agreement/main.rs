@@ -32,12 +32,14 @@ struct Said {
 fn main() {
     let (rounds, seconds) = rounds_and_seconds(10);
     let rate = number("RATE", 10_000).to_string();
+    // What each tool adds by itself counts the less, the longer the node takes: `synced` waits for the disk.
+    let level = std::env::var("LEVEL").unwrap_or_else(|_| "written".to_owned());
     let lab = Lab::open();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         // By turns, one first and the other.
         for is_ours in [round % 2 == 0, round % 2 != 0] {
-            let node = lab.node("agreement", PORT, &["--journal-max", "16GiB"]);
+            let node = lab.node("agreement", PORT, &["--ack", &level, "--journal-max", "16GiB"]);
             if is_ours {
                 ours.push(loadtest(&lab, &node, seconds, &rate));
             } else {

@@ -11,7 +11,7 @@ use crate::lab::statistics::Interval;
 
 /// What the node promises, as a share of the other's CPU per request.
 const PROMISES: [(&str, Run, f64); 3] =
-    [("nginx", Run::Full("1"), 0.65), ("axum", Run::Full("1"), 0.55), ("nginx", Run::Full("16"), 0.25)];
+    [("nginx", Run::Full("1"), 0.60), ("axum", Run::Full("1"), 0.45), ("nginx", Run::Full("16"), 0.20)];
 /// Levels of the 202: the node's own rows.
 const OURS: [&str; 4] = ["queued", "written", "synced", "confirmed"];
 

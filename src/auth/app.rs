@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::rate::EVENTS_PER_SECOND_MAX;
+use crate::constant_time::is_same;
 
 /// The rate of an app whose key alone is enough, if none is given.
 pub const PUBLIC_KEY_EVENTS_PER_SECOND: u32 = 1000;
@@ -111,12 +112,6 @@ impl SecretHash {
     pub fn matches(&self, secret: &[u8]) -> bool {
         is_same(&self.0, &Self::of(secret).0)
     }
-}
-
-/// Whether two texts are the same; for equal lengths it takes the same time wherever they differ.
-pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other).fold(0u8, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 impl fmt::Debug for SecretHash {

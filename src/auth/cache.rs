@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::app::{App, AppId, is_same};
+use super::app::{App, AppId};
 use super::credentials::Credentials;
 use super::token::{Claims, TokenError, judge, read};
+use crate::constant_time::is_same;
 
 /// Tokens that are remembered; each has one place.
 const PLACES: usize = 1024;

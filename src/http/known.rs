@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use super::head::{self, BodyLength, Head, Method};
+use crate::constant_time::is_same;
 
 /// Longer heads are read each time.
 const BYTES_MAX: usize = 1 << 10;
 
 /// A head that was read, and what it says. One that is the same to the byte says the same, and is told without reading it; the digits of its
-/// `Content-Length` may be others.
+/// `Content-Length` may be others. It may have been another client's, with a secret in it: it is compared in constant time.
 #[derive(Debug, Default)]
 pub struct KnownHead {
     /// Empty without one.
@@ -44,11 +45,14 @@ impl KnownHead {
 
     fn tell<'a>(&self, bytes: &'a [u8]) -> Option<(Head<'a>, usize)> {
         let said = self.said.as_ref()?;
-        let rest = bytes.strip_prefix(&self.bytes[..self.length.start])?;
+        let (ahead, behind) = (&self.bytes[..self.length.start], &self.bytes[self.length.end..]);
+        let (start, rest) = bytes.split_at_checked(ahead.len())?;
+        if !is_same(start, ahead) {
+            return None;
+        }
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (digits, rest) = rest.split_at(digits);
-        let behind = &self.bytes[self.length.end..];
-        if !rest.starts_with(behind) {
+        if !is_same(rest.get(..behind.len())?, behind) {
             return None;
         }
         let body = BodyLength::Length(head::parse_length(digits).ok()?);
