@@ -21,7 +21,7 @@ mod tests {
         let text: Vec<u8> = (0..40).collect();
         for length in 0..text.len() {
             let one = &text[..length];
-            assert!(is_same(one, &one.to_vec()));
+            assert!(is_same(one, one));
             assert!(!is_same(one, &text[..=length]), "longer than {length}");
             for at in 0..length {
                 let mut other = one.to_vec();
