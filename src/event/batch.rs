@@ -12,6 +12,8 @@ const PIECE_BYTES: usize = 256 << 10;
 const QUIET_TURNS: u32 = 8;
 /// Full pieces that are kept while there are events: how many are held goes up and down, and memory taken anew is dear.
 const PIECES_KEPT: usize = 3;
+/// A batch that was larger than this is remembered for one turn only: each small one after it would take so much memory, and hold it.
+const REMEMBERED_BYTES_MAX: usize = 4 * PIECE_BYTES;
 /// Pieces that such a turn gives back; an idle reactor turns once a second.
 const PIECES_GIVEN_BACK: usize = 64;
 
@@ -129,7 +131,8 @@ impl TurnBatch {
         }
         self.quiet_turns = 0;
         // Forgotten by and by.
-        self.before_bytes = self.records.len().max(self.before_bytes - self.before_bytes / 64);
+        let remembered = (self.before_bytes - self.before_bytes / 64).min(REMEMBERED_BYTES_MAX);
+        self.before_bytes = self.records.len().max(remembered);
         (std::mem::take(&mut self.events), self.records.split().freeze())
     }
 }
@@ -236,6 +239,21 @@ mod tests {
         let most = (0..100).map(|_| turn().1).max();
         assert!(most <= Some(PIECES_KEPT), "{most:?} pieces for one that is held");
         assert!(held.len() > payload.len());
+    }
+
+    #[test]
+    fn small_turns_after_a_large_one_do_not_take_as_much_memory_each() {
+        let mut batch = TurnBatch::default();
+        let mut turn = |payload: &[u8]| {
+            batch.begin(usize::MAX, usize::MAX);
+            batch.append(&record(payload));
+            (batch.take().1, batch.full.len())
+        };
+        let large = turn(&vec![b' '; 64 * PIECE_BYTES]);
+        let held: Vec<_> = (0..50).map(|_| turn(b"{}")).collect();
+        let pieces = held.iter().map(|(_, pieces)| *pieces).max();
+        assert!(pieces <= Some(1), "{pieces:?} besides the one that serves them all");
+        assert!(large.0.len() > 64 * PIECE_BYTES);
     }
 
     #[test]
