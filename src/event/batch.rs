@@ -250,7 +250,8 @@ mod tests {
             (batch.take().1, batch.full.len())
         };
         let large = turn(&vec![b' '; 64 * PIECE_BYTES]);
-        let held: Vec<_> = (0..50).map(|_| turn(b"{}")).collect();
+        let small = vec![b' '; 2 * PIECE_BYTES];
+        let held: Vec<_> = (0..25).map(|_| turn(&small)).collect();
         let pieces = held.iter().map(|(_, pieces)| *pieces).max();
         assert!(pieces <= Some(1), "{pieces:?} besides the one that serves them all");
         assert!(large.0.len() > 64 * PIECE_BYTES);
