@@ -166,7 +166,7 @@ fn a_person_logs_in_with_a_real_browser_and_again_when_the_session_is_over() {
     let page = format!("http://{}/", node.admin);
     let is_asked = "document.readyState === 'complete' && document.title === 'Forebay: log in' && document.forms.length === 1";
     let is_told = |problem: &str| {
-        format!("{is_asked} && document.querySelector('[role=alert]').textContent === {problem:?}")
+        format!("{is_asked} && document.querySelector('[role=alert]')?.textContent === {problem:?}")
     };
     browser.open(&page);
     browser.await_true(is_asked);
@@ -195,7 +195,7 @@ fn a_person_logs_in_with_a_real_browser_and_again_when_the_session_is_over() {
     browser.evaluate(log_out);
     browser.await_true(&is_page_asked);
     browser.open(&format!("{page}?radiator=1"));
-    browser.await_true(is_asked);
+    browser.await_true(&format!("location.search === '?radiator=1' && {is_asked}"));
     browser.evaluate(&send("wrong"));
     browser.await_true(&is_told("The token is wrong."));
     browser.evaluate(&send(TOKEN));

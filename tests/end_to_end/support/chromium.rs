@@ -74,24 +74,33 @@ impl Chromium {
 
     /// What an expression comes to in the page; promises are awaited.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
-        let asked = json!({"expression": expression, "returnByValue": true, "awaitPromise": true, "userGesture": true});
-        let mut answer = self.ask("Runtime.evaluate", &asked);
-        assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
-        answer["result"]["value"].take()
+        self.try_evaluate(expression).unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
     /// Awaits that an expression comes true in the page; says where the page is if it does not.
+    ///
+    /// While a page gives way to the next, an expression may find half of what it looks for, or no page at all: that is not true yet.
     pub(crate) fn await_true(&mut self, expression: &str) {
         let deadline = Instant::now() + DEADLINE;
         await_true(expression, || {
-            let is_true = self.evaluate(expression) == true;
+            let found = self.try_evaluate(expression);
+            let is_true = found.as_ref().is_ok_and(|value| *value == true);
             if !is_true && Instant::now() >= deadline {
                 let page =
                     self.evaluate("`${location.href} (${document.readyState}): ${document.body?.innerText}`");
-                panic!("{expression}: not within {DEADLINE:?}; {page}; {:?}", self.complaints);
+                panic!("{expression}: {found:?} after {DEADLINE:?}; {page}; {:?}", self.complaints);
             }
             is_true
         });
+    }
+
+    fn try_evaluate(&mut self, expression: &str) -> Result<Value, Value> {
+        let asked = json!({"expression": expression, "returnByValue": true, "awaitPromise": true, "userGesture": true});
+        let mut answer = self.try_ask("Runtime.evaluate", &asked)?;
+        match answer.get_mut("exceptionDetails") {
+            Some(exception) => Err(exception.take()),
+            None => Ok(answer["result"]["value"].take()),
+        }
     }
 
     /// Presses a key.
@@ -117,6 +126,10 @@ impl Chromium {
     }
 
     fn ask(&mut self, method: &str, params: &Value) -> Value {
+        self.try_ask(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_ask(&mut self, method: &str, params: &Value) -> Result<Value, Value> {
         self.asked += 1;
         let mut message = json!({"id": self.asked, "method": method, "params": params});
         if !self.session.is_empty() {
@@ -131,8 +144,10 @@ impl Chromium {
             assert_eq!(text.pop(), Some(0), "chromium has ended");
             let mut answer: Value = serde_json::from_slice(&text).expect("JSON");
             if answer["id"] == self.asked {
-                assert!(answer.get("error").is_none(), "{method}: {answer}");
-                return answer["result"].take();
+                return match answer.get_mut("error") {
+                    Some(error) => Err(error.take()),
+                    None => Ok(answer["result"].take()),
+                };
             }
             self.note(&answer);
         }
