@@ -100,6 +100,10 @@ struct Generator {
     answers: Answers,
     effort: Effort,
     sent: u64,
+    /// When it last looked for answers.
+    looked: Duration,
+    /// Something was sent since.
+    has_sent: bool,
     start: Duration,
     /// When it begins to count.
     begin: Duration,
@@ -124,6 +128,8 @@ pub(crate) fn run(share: Share, cpu: Option<usize>) -> Result<Outcome, Generator
         answers,
         effort: Effort::new(),
         sent: 0,
+        looked: Duration::ZERO,
+        has_sent: false,
         start: Duration::ZERO,
         begin: Duration::ZERO,
         deadline: Duration::ZERO,
@@ -169,6 +175,7 @@ impl Generator {
 
     fn go(&mut self) -> Result<(), GeneratorError> {
         self.start = self.ring.now();
+        self.looked = self.start;
         self.begin = self.start + self.share.warm_up;
         self.deadline = self.start + self.share.duration;
         self.answers.begin_at(self.begin);
@@ -188,7 +195,9 @@ impl Generator {
                 let is_stopped = self.share.stop.load(Ordering::Relaxed);
                 if now >= self.deadline || self.sent >= self.share.requests_max || is_stopped {
                     over_at = Some(now);
-                    self.effort.busy = self.worked().busy_since(&started);
+                    let worked = self.worked();
+                    self.effort.busy = worked.busy_since(&started);
+                    self.effort.queued = worked.queued_since(&started);
                     self.count_unsent(now);
                 }
             }
@@ -225,6 +234,11 @@ impl Generator {
 
     fn turn(&mut self, wait: Duration, completions: &mut Vec<Completion>) -> Result<(), GeneratorError> {
         self.ring.turn(wait, completions).map_err(GeneratorError::Ring)?;
+        let before = std::mem::replace(&mut self.looked, self.ring.now());
+        // A send completes at once, so nothing was waited for: what has come may have come while this thread was at work.
+        let worked = if std::mem::take(&mut self.has_sent) { self.looked - before } else { Duration::ZERO };
+        let has_come = |completion: &&Completion| matches!(completion, Completion::Received { .. });
+        self.effort.find(worked, completions.iter().filter(has_come).count() as u64);
         for completion in completions.drain(..) {
             self.handle(completion);
         }
@@ -321,6 +335,7 @@ impl Generator {
             self.idle.pop_front();
             connection.is_in_row = false;
             connection.send(&mut self.ring, bytes, 0);
+            self.has_sent = true;
         }
     }
 
