@@ -92,8 +92,8 @@ impl TurnBatch {
     /// Goes on in another piece, which takes over the records so far and has room for `bytes` more.
     fn begin_piece(&mut self, bytes: usize) {
         let length = self.records.len();
-        // Twice what there is, so that a batch that goes on growing is not copied again and again.
-        let wanted = (length + bytes).max(2 * length).max(PIECE_BYTES);
+        // Twice what there is, so that a batch that goes on growing is not copied again and again; and of few sizes, so that pieces fit the batches to come.
+        let wanted = (length + bytes).max(2 * length).next_multiple_of(PIECE_BYTES);
         let mut piece = self.take_free(wanted).unwrap_or_else(|| BytesMut::with_capacity(wanted));
         // After a burst there are more than it takes: they go one by one.
         if self.full.len() >= PIECES_KEPT {

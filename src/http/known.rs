@@ -29,7 +29,14 @@ struct Said {
     method_name: Range<usize>,
     path: Range<usize>,
     query: Option<Range<usize>>,
-    fields: [Option<Range<usize>>; 8],
+    authorization: Option<Range<usize>>,
+    content_type: Option<Range<usize>>,
+    content_encoding: Option<Range<usize>>,
+    ack: Option<Range<usize>>,
+    api_key: Option<Range<usize>>,
+    forwarded_for: Option<Range<usize>>,
+    origin: Option<Range<usize>>,
+    request_headers: Option<Range<usize>>,
 }
 
 impl KnownHead {
@@ -62,16 +69,7 @@ impl KnownHead {
         };
         let at = |place: &Range<usize>| &bytes[moved(place.start)..moved(place.end)];
         let text = |place: &Range<usize>| std::str::from_utf8(at(place)).ok();
-        let [
-            authorization,
-            content_type,
-            content_encoding,
-            ack,
-            api_key,
-            forwarded_for,
-            origin,
-            request_headers,
-        ] = said.fields.each_ref().map(|place| place.as_ref().map(at));
+        let field = |place: &Option<Range<usize>>| place.as_ref().map(at);
         let head = Head {
             method: said.method,
             method_name: text(&said.method_name)?,
@@ -85,17 +83,17 @@ impl KnownHead {
             expects_continue: said.expects_continue,
             body,
             content_length: Some(digits),
-            authorization,
-            content_type,
-            content_encoding,
+            authorization: field(&said.authorization),
+            content_type: field(&said.content_type),
+            content_encoding: field(&said.content_encoding),
             event_id: None,
-            ack,
+            ack: field(&said.ack),
             request_id: None,
             traceparent: None,
-            api_key,
-            forwarded_for,
-            origin,
-            request_headers,
+            api_key: field(&said.api_key),
+            forwarded_for: field(&said.forwarded_for),
+            origin: field(&said.origin),
+            request_headers: field(&said.request_headers),
         };
         Some((head, moved(self.bytes.len())))
     }
@@ -112,16 +110,6 @@ impl KnownHead {
             let start = part.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
             (start + part.len() <= bytes.len()).then_some(start..start + part.len())
         };
-        let fields = [
-            head.authorization,
-            head.content_type,
-            head.content_encoding,
-            head.ack,
-            head.api_key,
-            head.forwarded_for,
-            head.origin,
-            head.request_headers,
-        ];
         let (Some(length), Some(method_name), Some(path)) =
             (place(length), place(head.method_name.as_bytes()), place(head.path.as_bytes()))
         else {
@@ -135,7 +123,14 @@ impl KnownHead {
             method_name,
             path,
             query: head.query.and_then(|query| place(query.as_bytes())),
-            fields: fields.map(|field| field.and_then(place)),
+            authorization: head.authorization.and_then(place),
+            content_type: head.content_type.and_then(place),
+            content_encoding: head.content_encoding.and_then(place),
+            ack: head.ack.and_then(place),
+            api_key: head.api_key.and_then(place),
+            forwarded_for: head.forwarded_for.and_then(place),
+            origin: head.origin.and_then(place),
+            request_headers: head.request_headers.and_then(place),
         });
         self.length = length;
         self.bytes.clear();
