@@ -6,15 +6,13 @@ use wide::u8x16;
 pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     let difference = |a: &[u8; 16], b: &[u8; 16]| u8x16::new(*a) ^ u8x16::new(*b);
     // Sixteen bytes at a time; the last ones once more, in place of the rest.
-    let ends = one.last_chunk().zip(other.last_chunk());
-    let same_ends = match ends {
-        Some((a, b)) => difference(a, b) == u8x16::ZERO,
-        None => one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0,
+    let ends = match one.last_chunk().zip(other.last_chunk()) {
+        Some((a, b)) => difference(a, b),
+        None => u8x16::splat(one.iter().zip(other).fold(0, |found, (a, b)| found | (a ^ b))),
     };
     let (one_chunks, other_chunks) = (one.as_chunks().0, other.as_chunks().0);
-    let chunks =
-        one_chunks.iter().zip(other_chunks).fold(u8x16::ZERO, |found, (a, b)| found | difference(a, b));
-    (one.len() == other.len()) & same_ends & (chunks == u8x16::ZERO)
+    let found = one_chunks.iter().zip(other_chunks).fold(ends, |found, (a, b)| found | difference(a, b));
+    one.len() == other.len() && found == u8x16::ZERO
 }
 
 #[cfg(test)]

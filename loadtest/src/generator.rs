@@ -236,7 +236,11 @@ impl Generator {
         self.ring.turn(wait, completions).map_err(GeneratorError::Ring)?;
         let before = std::mem::replace(&mut self.looked, self.ring.now());
         // A send completes at once, so nothing was waited for: what has come may have come while this thread was at work.
-        let worked = if std::mem::take(&mut self.has_sent) { self.looked - before } else { Duration::ZERO };
+        let worked = if std::mem::take(&mut self.has_sent) {
+            self.looked.saturating_sub(before)
+        } else {
+            Duration::ZERO
+        };
         let has_come = |completion: &&Completion| matches!(completion, Completion::Received { .. });
         self.effort.find(worked, completions.iter().filter(has_come).count() as u64);
         for completion in completions.drain(..) {
