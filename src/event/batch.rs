@@ -27,6 +27,8 @@ pub struct TurnBatch {
     crowd_room_bytes: usize,
     /// About the most bytes of the batches before: this one may need as much, and one that outgrows its memory is copied.
     before_bytes: usize,
+    /// Size of the piece that is being filled.
+    piece_bytes: usize,
     /// Turns without events since then.
     quiet_turns: u32,
     /// Full pieces, oldest first. Their memory serves again once the forwarder has let go of it: taken anew each time, it would be
@@ -81,8 +83,11 @@ impl TurnBatch {
     /// Appends an event: its payload is copied here, once on its way through the reactor.
     pub fn append(&mut self, record: &Record<'_>) {
         let bytes = record.encoded_bytes();
-        let wanted = if self.records.is_empty() { bytes.max(self.before_bytes) } else { bytes };
-        if self.records.capacity() - self.records.len() < wanted {
+        let left = self.records.capacity() - self.records.len();
+        // Half of a piece has to be used before it is left: whoever holds a batch holds its piece, and small batches behind a large one would hold many times their size.
+        let is_used = left < self.piece_bytes / 2;
+        let wanted = if self.records.is_empty() && is_used { bytes.max(self.before_bytes) } else { bytes };
+        if left < wanted {
             self.begin_piece(wanted);
         }
         record.encode(&mut self.records);
@@ -99,6 +104,7 @@ impl TurnBatch {
         if self.full.len() >= PIECES_KEPT {
             self.give_back(1);
         }
+        self.piece_bytes = piece.capacity();
         piece.extend_from_slice(&self.records);
         let mut full = std::mem::replace(&mut self.records, piece);
         if full.capacity() > 0 {
@@ -239,6 +245,23 @@ mod tests {
         let most = (0..100).map(|_| turn().1).max();
         assert!(most <= Some(PIECES_KEPT), "{most:?} pieces for one that is held");
         assert!(held.len() > payload.len());
+    }
+
+    #[test]
+    fn small_turns_among_large_ones_hold_little_more_than_they_are() {
+        let mut batch = TurnBatch::default();
+        let large = 4 * PIECE_BYTES - 2 * record(b"").encoded_bytes();
+        let mut turn = |number: usize| {
+            batch.begin(usize::MAX, usize::MAX);
+            let bytes = if number % 8 == 0 { large } else { PIECE_BYTES / 3 };
+            batch.append(&record(&vec![b' '; bytes]));
+            batch.take().1
+        };
+        let held: Vec<_> = (0..96).map(&mut turn).collect();
+        let records: usize = held.iter().map(Bytes::len).sum();
+        let is_another_piece = |pair: &&[Bytes]| pair[0].as_ptr_range().end != pair[1].as_ptr();
+        let pieces = 1 + held.windows(2).filter(is_another_piece).count();
+        assert!(pieces * 4 * PIECE_BYTES <= 2 * records, "{pieces} pieces for {records} bytes");
     }
 
     #[test]
