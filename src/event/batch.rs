@@ -253,7 +253,7 @@ mod tests {
         let large = 4 * PIECE_BYTES - 2 * record(b"").encoded_bytes();
         let mut turn = |number: usize| {
             batch.begin(usize::MAX, usize::MAX);
-            let bytes = if number % 8 == 0 { large } else { PIECE_BYTES / 3 };
+            let bytes = if number.is_multiple_of(8) { large } else { PIECE_BYTES / 3 };
             batch.append(&record(&vec![b' '; bytes]));
             batch.take().1
         };
