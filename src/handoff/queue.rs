@@ -127,10 +127,13 @@ impl Inlet {
         is_sent
     }
 
-    /// Tells of one turn's events that are in the journal, and appended to the log: along with a copy, if the queue has room for it.
+    /// Tells of one turn's events that are in the journal, and appended to the log: along with a copy, if the queue has room for it and the
+    /// forwarder has read what came without. It would read this back, too, before it came to the copy; and a batch that found a little room now
+    /// and then would hold the memory that it shares with others that found none.
     pub fn tell(&mut self, batch: Batch) {
         let end = batch.end();
-        if !self.send(batch, self.limits.told_bytes_max) {
+        let is_behind = self.shared.log.read() < self.shared.log.untold();
+        if is_behind || !self.send(batch, self.limits.told_bytes_max) {
             self.shared.log.set_untold(end);
             self.bell.ring();
         }
@@ -301,9 +304,16 @@ mod tests {
         tell(&mut inlet, b"123");
         assert_eq!((inlet.log().untold(), inlet.log().unkept()), (Offset(2), 0));
         tell(&mut inlet, b"12");
+        assert_eq!(
+            inlet.log().untold(),
+            Offset(3),
+            "there would be room, but the forwarder has to read first"
+        );
         assert_eq!(outlet.pop().map(|batch| batch.first), Some(Offset(0)));
+        outlet.log().set_read(Offset(3));
+        tell(&mut inlet, b"12");
         let late = outlet.pop().expect("told again");
-        assert_eq!(late.first, Offset(2), "between them, there is the journal");
+        assert_eq!(late.first, Offset(3), "between them, there is the journal");
         outlet.skip(&late);
         assert_eq!(inlet.bytes(), 8);
     }
