@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use forebay::handoff::{Bell, Doorbell, QueueLimits, queue};
-use forebay::journal::{Disk, FileSystem, SegmentWrite};
+use forebay::journal::{Disk, FileSystem, SegmentWrite, Space};
 use forebay::uring::{Completion, Driver, Operation, Ring, RingOptions, Token};
 use pieces::{SEGMENT_BYTES, Segments, batch_records};
 
@@ -35,7 +35,7 @@ fn journal(c: &mut Criterion) {
     // Not in /tmp, which may have no disk below.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let path = folder.path().join("segment");
-    FileSystem.make_segment(&path, SEGMENT_BYTES).expect("a file");
+    FileSystem.make_segment(&path, SEGMENT_BYTES, Space::Reserved).expect("a file");
     let mut segments = Segments::open_with(move || {
         let file = std::fs::OpenOptions::new().read(true).write(true).open(&path);
         Box::new(file.expect("made above"))

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, FallocateFlags, FlockOperation, RenameFlags, fallocate, flock, renameat_with};
 use rustix::io::Errno;
 
 use super::appender::SegmentFile;
@@ -15,6 +15,16 @@ use super::format::HEADER_BYTES;
 /// a folio each time that a part of it is written.
 const ZERO_BYTES: usize = 64 << 10;
 
+/// How a new segment takes its space. What is not written yet is zeros, either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// It is reserved: next to no work. But whoever syncs what was written there for the first time waits until the file system has noted that
+    /// the place is in use, too. Where files cannot be reserved, they are written.
+    Reserved,
+    /// It is written with zeros: a sync has the data alone to wait for. Meanwhile, the disk and the CPUs have twice as much to write.
+    Written,
+}
+
 /// Files and folders. Where nothing else is said, what makes, replaces or wipes something returns only when that survives a power cut.
 pub trait Disk {
     /// Makes a folder, with those above it that are missing.
@@ -23,10 +33,10 @@ pub trait Disk {
     /// The names in a folder, in order; none if it does not exist.
     fn names(&self, path: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes a file of zeros that take their space, and opens it. The zeros may still be on their way to the disk.
-    fn make_segment(&self, path: &Path, bytes: usize) -> io::Result<SegmentFile>;
+    /// Makes a file of zeros that have their space, and opens it. They may still be on their way to the disk.
+    fn make_segment(&self, path: &Path, bytes: usize, space: Space) -> io::Result<SegmentFile>;
 
-    /// Waits until the zeros of a new file are on the disk: so the first sync of what is written over them does not have to.
+    /// Waits until a new file is on the disk: so the first sync of what is written into it does not have to.
     fn sync_segment(&self, path: &Path) -> io::Result<()>;
 
     /// Wipes the header of a segment, so that nothing in it counts any more, and opens it.
@@ -82,8 +92,8 @@ impl Disk for FileSystem {
         Ok(names)
     }
 
-    fn make_segment(&self, path: &Path, bytes: usize) -> io::Result<SegmentFile> {
-        let made = make_zeros(path, bytes);
+    fn make_segment(&self, path: &Path, bytes: usize, space: Space) -> io::Result<SegmentFile> {
+        let made = make_zeros(path, bytes, space);
         if made.is_err() {
             // A part of a segment is of no use and takes room. If this fails too, the first error is the one to tell.
             let _ = fs::remove_file(path);
@@ -169,9 +179,29 @@ impl Disk for FileSystem {
     }
 }
 
-fn make_zeros(path: &Path, bytes: usize) -> io::Result<File> {
+fn make_zeros(path: &Path, bytes: usize, space: Space) -> io::Result<File> {
     let file =
         OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(path)?;
+    if space == Space::Written || !reserve(&file, bytes)? {
+        write_zeros(&file, bytes)?;
+    }
+    sync_folder_of(path)?;
+    Ok(file)
+}
+
+/// Reserves space for the first `bytes` of a file; `false` if the file system does not know how to (ZFS, NFS before 4.2).
+fn reserve(file: &File, bytes: usize) -> io::Result<bool> {
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, bytes as u64) {
+            Ok(()) => return Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn write_zeros(file: &File, bytes: usize) -> io::Result<()> {
     let zeros = vec![0; ZERO_BYTES.min(bytes)];
     let mut at = 0;
     while at < bytes {
@@ -179,8 +209,7 @@ fn make_zeros(path: &Path, bytes: usize) -> io::Result<File> {
         file.write_all_at(piece, at as u64)?;
         at += piece.len();
     }
-    sync_folder_of(path)?;
-    Ok(file)
+    Ok(())
 }
 
 fn sync_folder_of(path: &Path) -> io::Result<()> {
@@ -280,10 +309,15 @@ mod tests {
         let path = folder.path().join("log/1.segment");
         let disk = FileSystem;
         disk.make_folder(path.parent().expect("a folder")).expect("made");
-        disk.make_segment(&path, 3 << 20).expect("made");
-        let metadata = fs::metadata(&path).expect("there");
-        assert_eq!(metadata.len(), 3 << 20);
-        assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 >= 3 << 20, "not sparse");
+        for space in [Space::Reserved, Space::Written] {
+            disk.make_segment(&path, 3 << 20, space).expect("made");
+            let metadata = fs::metadata(&path).expect("there");
+            assert_eq!(metadata.len(), 3 << 20);
+            assert!(
+                std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 >= 3 << 20,
+                "{space:?}: not sparse"
+            );
+        }
         fs::write(&path, vec![7; 1000]).expect("written");
         disk.reuse_segment(&path).expect("wiped");
         let mut bytes = Vec::new();

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::appender::{SegmentFile, Spare};
 use super::checkpoint::{CheckpointError, write_checkpoint};
-use super::disk::Disk;
+use super::disk::{Disk, Space};
 use super::ledger::{Account, Ledger};
 use super::log::{Log, Segment, Trouble};
 use super::release::{Outcome, RELEASE_FILE, Release, read_release};
@@ -39,6 +39,8 @@ pub struct KeeperOptions {
     pub journal_bytes_max: u64,
     /// Size of a segment.
     pub segment_bytes: usize,
+    /// How a new one takes its space.
+    pub space: Space,
     /// Whether releases are taken: nobody forwards, so nobody else moves what is settled.
     pub takes_releases: bool,
 }
@@ -365,7 +367,7 @@ impl<D: Disk> Keeper<D> {
         }
         let live = &mut self.live[index];
         let path = live.log.folder().join(format!("{:08}{SEGMENT_SUFFIX}", live.next_file));
-        let file = self.disk.make_segment(&path, self.options.segment_bytes)?;
+        let file = self.disk.make_segment(&path, self.options.segment_bytes, self.options.space)?;
         live.next_file += 1;
         self.bytes += bytes;
         Ok(Some((path, file, true)))

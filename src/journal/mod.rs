@@ -42,7 +42,7 @@ mod watermarks;
 pub use appender::{AppendError, Appender, AppenderOptions, SegmentFile, SegmentWrite, Spare, Wish};
 pub use backlog::{Backlog, Course};
 pub use checkpoint::{CHECKPOINT_FILE, CheckpointError, read_checkpoint, write_checkpoint};
-pub use disk::{Disk, FileSystem, Holder, JournalLock, LockError};
+pub use disk::{Disk, FileSystem, Holder, JournalLock, LockError, Space};
 pub use follower::Follower;
 pub use format::HeaderError;
 pub use keeper::{DAMAGED_FOLDER, JournalGauges, Keeper, KeeperOptions};

@@ -14,13 +14,13 @@ use uuid::Uuid;
 
 use super::NodeError;
 use crate::clock;
-use crate::config::{ConfigError, ServeOptions};
+use crate::config::{AckLevel, ConfigError, ServeOptions};
 use crate::event::{RECORD_BYTES_EXTRA_MAX, RecordError, Records};
 use crate::journal::format::{HEADER_BYTES, HeaderError};
 use crate::journal::{
     Account, Appender, AppenderOptions, Backlog, CheckpointError, CoreId, CoreLog, Course, DAMAGED_FOLDER,
     Disk, FileSystem, FoundLog, Holder, JournalLock, Keeper, KeeperOptions, Ledger, LeftLog, Log, LogId,
-    draw_epoch, find_left, read_checkpoint, trim_left,
+    Space, draw_epoch, find_left, read_checkpoint, trim_left,
 };
 use crate::telemetry::{CoreMetrics, Earlier};
 
@@ -133,6 +133,8 @@ impl Journal {
         let keeper_options = KeeperOptions {
             journal_bytes_max: options.journal.journal_max as u64,
             segment_bytes,
+            // Whose answers wait for syncs is not to wait for the file system's notes as well.
+            space: if options.ack == AckLevel::Synced { Space::Written } else { Space::Reserved },
             takes_releases: !has_broker,
         };
         let cores = cores.to_vec();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use forebay::journal::format::HEADER_BYTES;
-use forebay::journal::{Disk, SegmentFile};
+use forebay::journal::{Disk, SegmentFile, Space};
 use rustix::io::Errno;
 
 use crate::driver::Dice;
@@ -213,7 +213,7 @@ impl Disk for SimDisk {
         Ok(names.into_iter().collect())
     }
 
-    fn make_segment(&self, path: &Path, bytes: usize) -> io::Result<SegmentFile> {
+    fn make_segment(&self, path: &Path, bytes: usize, _space: Space) -> io::Result<SegmentFile> {
         let mut state = self.0.borrow_mut();
         Self::refuse(&mut state)?;
         assert!(!state.names.contains_key(path), "a file is made once");

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use forebay::journal::format::BatchHead;
 use forebay::journal::{
     Appender, AppenderOptions, CoreId, CoreLog, FileSystem, Keeper, KeeperOptions, Ledger, Log, LogId,
-    Offset, SegmentWrite, Wish, survey,
+    Offset, SegmentWrite, Space, Wish, survey,
 };
 use forebay::uring::{Completion, Driver, Operation, Ring, RingOptions, Token};
 use rustix::io::Errno;
@@ -93,7 +93,12 @@ fn record(folder: &Path, log: LogId) -> (Vec<Event>, Batches) {
     let mut dice = Dice(7);
     let marks = Arc::<CoreLog>::default();
     let log = Arc::new(Log::new(log, folder.join(log.to_string()), marks.clone(), Vec::new()));
-    let options = KeeperOptions { journal_bytes_max: 1 << 30, segment_bytes: SEGMENT, takes_releases: false };
+    let options = KeeperOptions {
+        journal_bytes_max: 1 << 30,
+        segment_bytes: SEGMENT,
+        space: Space::Reserved,
+        takes_releases: false,
+    };
     let mut epochs = Dice(9);
     let mut keeper = Keeper::new(
         FileSystem,

@@ -16,7 +16,7 @@ use forebay::forward::{Dispatch, DispatchOptions, Source, TrackerOptions};
 use forebay::handoff::{Bell, Doorbell, QueueLimits, queue};
 use forebay::journal::{
     Appender, AppenderOptions, CoreId, CoreLog, Disk, Keeper, KeeperOptions, Ledger, Log, LogId, Offset,
-    ReadRequest, find_left, read_checkpoint, survey, trim_left,
+    ReadRequest, Space, find_left, read_checkpoint, survey, trim_left,
 };
 use forebay::reactor::{MemoryCap, Pool, Reactor, ReactorOptions, ReactorParts, Sources, Turned};
 use forebay::telemetry::{Books, CoreMetrics, Earlier, ForwarderMetrics, Health, Phase};
@@ -109,6 +109,7 @@ pub(crate) fn parts<D: Disk + Clone>(
     let options = KeeperOptions {
         journal_bytes_max: plan.journal_bytes,
         segment_bytes: plan.segment_bytes,
+        space: Space::Reserved,
         takes_releases: false,
     };
     let mut keeper = Keeper::new(
