@@ -1,6 +1,6 @@
-//! Whether the project's load tester and oha say the same of the same node: interleaved runs at the same rate over as many connections.
+//! Whether the project's load tester and oha say the same of the same server: interleaved runs at the same rate over as many connections.
 //!
-//! Both count latency from the moment at which a request should have left (`--latency-correction` of oha). `scripts/bench-agreement` builds and
+//! The server is a node, or one of which it is known how long it takes ([`pausing`], this program once more). Both count latency from the moment at which a request should have left (`--latency-correction` of oha). `scripts/bench-agreement` builds and
 //! starts what this needs.
 
 #[path = "../lab/mod.rs"]
@@ -10,15 +10,18 @@
     reason = "shared with the other benchmarks of servers, of which this needs a part"
 )]
 mod lab;
+mod pausing;
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use lab::statistics::Interval;
-use lab::{CONNECTIONS, LOAD_CPU, Lab, Server, number, rounds_and_seconds};
+use lab::{CONNECTIONS, LOAD_CPU, Lab, SERVER_CPU, Server, number, rounds_and_seconds};
 use serde_json::Value;
 
 const PORT: u16 = 18680;
+const NODE: &str = "agreement";
 /// How far one's percentiles may be from the other's.
 const DIFFERENCE_MAX: f64 = 0.10;
 
@@ -30,36 +33,55 @@ struct Said {
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, address, pause_ms] = &arguments[..]
+        && flag == "--pausing"
+    {
+        return pausing::serve(address, Duration::from_millis(pause_ms.parse().expect("milliseconds")));
+    }
     let (rounds, seconds) = rounds_and_seconds(10);
     let rate = number("RATE", 10_000).to_string();
     // What each tool adds by itself counts the less, the longer the node takes: `synced` waits for the disk.
     let level = std::env::var("LEVEL").unwrap_or_else(|_| "written".to_owned());
+    let pause_ms = std::env::var("PAUSE_MS").ok();
     let lab = Lab::open();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         // By turns, one first and the other.
         for is_ours in [round % 2 == 0, round % 2 != 0] {
-            let node = lab.node("agreement", PORT, &["--ack", &level, "--journal-max", "16GiB"]);
+            let server = match &pause_ms {
+                Some(pause_ms) => pausing(&lab, pause_ms),
+                None => lab.node(NODE, PORT, &["--ack", &level, "--journal-max", "16GiB"]),
+            };
             if is_ours {
-                ours.push(loadtest(&lab, &node, seconds, &rate));
+                ours.push(loadtest(&lab, &server, seconds, &rate));
             } else {
-                theirs.push(oha(&lab, &node, seconds, &rate));
+                theirs.push(oha(&lab, &server, seconds, &rate));
             }
-            drop(node);
-            lab.forget("agreement");
+            drop(server);
+            if pause_ms.is_none() {
+                lab.forget(NODE);
+            }
         }
         eprintln!("round {round}: forebay-loadtest {:?}, oha {:?}", ours[round], theirs[round]);
     }
     print(&ours, &theirs, &rate);
 }
 
-fn loadtest(lab: &Lab, node: &Server, seconds: u64, rate: &str) -> Said {
-    let report = lab.send(node, seconds, &["--rate", rate]);
+fn pausing(lab: &Lab, pause_ms: &str) -> Server {
+    let address = format!("127.0.0.1:{PORT}");
+    let mut command = lab.on_cpus(SERVER_CPU, &std::env::current_exe().expect("this program"));
+    command.args(["--pausing", &address, pause_ms]);
+    Server::start("pausing", &address, Server::MAIN_THREAD, command)
+}
+
+fn loadtest(lab: &Lab, server: &Server, seconds: u64, rate: &str) -> Said {
+    let report = lab.send(server, seconds, &["--rate", rate]);
     let us = |name: &str| report["latency_us"][name].as_f64().expect("a number");
     Said { p50_us: us("p50"), p99_us: us("p99") }
 }
 
-fn oha(lab: &Lab, node: &Server, seconds: u64, rate: &str) -> Said {
+fn oha(lab: &Lab, server: &Server, seconds: u64, rate: &str) -> Said {
     let report = lab.folder.join("oha.json");
     let status = Command::new("taskset")
         .args(["-c", LOAD_CPU])
@@ -67,7 +89,7 @@ fn oha(lab: &Lab, node: &Server, seconds: u64, rate: &str) -> Said {
         .args(["--no-tui", "--output-format", "json", "--output", "oha.json", "--latency-correction"])
         .args(["-z", &format!("{seconds}s"), "-q", rate, "-c", CONNECTIONS, "-m", "POST", "-D", "body.json"])
         .args(["-H", &format!("Authorization: Bearer {}", lab.token), "-T", "application/json"])
-        .arg(format!("{}/v1/events", node.target()))
+        .arg(format!("{}/v1/events", server.target()))
         .current_dir(&lab.folder)
         .stdout(Stdio::null())
         .status()

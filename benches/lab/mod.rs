@@ -48,6 +48,11 @@ impl Lab {
         Self { folder, root: PathBuf::from(env!("CARGO_MANIFEST_DIR")), token }
     }
 
+    /// Whether the script has started a broker.
+    pub(crate) fn has_broker() -> bool {
+        std::env::var_os("LAB_AMQP_URL").is_some()
+    }
+
     /// The broker that the script has started.
     pub(crate) fn amqp_url() -> String {
         std::env::var("LAB_AMQP_URL").expect("run this with `make`: see `make help`")

@@ -1,8 +1,8 @@
 //! The tail of the 202 at half of the node's limit, beside nginx's constant answer at the same rate; and how a step from next to nothing to nearly all is taken.
 //!
 //! The node gives its 202 at `written`. Its reactor and nginx run on CPU 0, the load on CPU 1. The tail is that of a node without a broker: one that shares the
-//! load's CPU would be what the tail tells of, and no 202 waits for it. The steps have one, and the forwarder, on CPU 1. Rounds are interleaved.
-//! `scripts/bench-latency` builds and starts what this needs.
+//! load's CPU would be what the tail tells of, even while it idles, and no 202 waits for it. The steps have one, and the forwarder, on CPU 1. Rounds are
+//! interleaved. `scripts/bench-latency` builds and starts what this needs, and runs this twice: without a broker for the tail, and with one.
 
 #[path = "../lab/mod.rs"]
 #[allow(
@@ -39,7 +39,10 @@ const STEP_MULTIPLE_MAX: f64 = 10.0;
 fn main() {
     let (rounds, seconds) = rounds_and_seconds(10);
     let lab = Lab::open();
-    tails(&lab, rounds, seconds);
+    if !Lab::has_broker() {
+        tails(&lab, rounds, seconds);
+        return;
+    }
     let node = lab.node_at("written", 18083);
     lab.warm_up(&node);
     steps(&lab, &node, rounds, limit(|| lab.load(&node, seconds, &[])));
