@@ -15,6 +15,7 @@ pub(crate) fn serve(address: &str, pause: Duration) {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "to pause is what this server is for")]
 fn answer(mut stream: TcpStream, pause: Duration) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut request = Vec::new();
