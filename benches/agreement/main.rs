@@ -1,7 +1,7 @@
 //! Whether the project's load tester and oha say the same of the same server: interleaved runs at the same rate over as many connections.
 //!
-//! The server is a node, or one of which it is known how long it takes ([`pausing`], this program once more). Both count latency from the moment at which a request should have left (`--latency-correction` of oha). `scripts/bench-agreement` builds and
-//! starts what this needs.
+//! The server is a node, or one of which it is known how long it takes ([`pausing`], this program once more). Both count latency from the moment
+//! at which a request should have left (`--latency-correction` of oha). `scripts/bench-agreement` builds and starts what this needs.
 
 #[path = "../lab/mod.rs"]
 #[allow(
@@ -68,6 +68,7 @@ fn main() {
     print(&ours, &theirs, &rate);
 }
 
+/// The server that answers after a pause.
 fn pausing(lab: &Lab, pause_ms: &str) -> Server {
     let address = format!("127.0.0.1:{PORT}");
     let mut command = lab.on_cpus(SERVER_CPU, &std::env::current_exe().expect("this program"));

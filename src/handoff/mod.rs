@@ -5,7 +5,8 @@
 //! counts too. What both sides know of the log of a core is in [`CoreLog`](crate::journal::CoreLog): a chain of offsets of
 //! which the reactor alone moves the right end and the forwarder alone the left.
 //!
-//! The queue is the fast way, not the only one: what is in the journal and finds it full is told by its offset alone, and read back.
+//! The queue is the fast way, not the only one: what is in the journal and finds it full is told by its offset alone, and read back;
+//! so is what comes after it until the forwarder has caught up.
 //!
 //! Neither side polls: the forwarder sleeps on a [`Bell`], a reactor on its [`Doorbell`], and a ring
 //! costs a system call only when the other side really sleeps.

@@ -127,13 +127,17 @@ impl Inlet {
         is_sent
     }
 
+    /// Whether the forwarder has yet to read what the queue had no room for. What comes meanwhile had better be read back, too: a batch that
+    /// found a little room now and then would hold the memory that it shares with others that found none.
+    pub fn is_behind(&self) -> bool {
+        self.shared.log.read() < self.shared.log.untold()
+    }
+
     /// Tells of one turn's events that are in the journal, and appended to the log: along with a copy, if the queue has room for it and the
-    /// forwarder has read what came without. It would read this back, too, before it came to the copy; and a batch that found a little room now
-    /// and then would hold the memory that it shares with others that found none.
+    /// forwarder is not behind.
     pub fn tell(&mut self, batch: Batch) {
         let end = batch.end();
-        let is_behind = self.shared.log.read() < self.shared.log.untold();
-        if is_behind || !self.send(batch, self.limits.told_bytes_max) {
+        if self.is_behind() || !self.send(batch, self.limits.told_bytes_max) {
             self.shared.log.set_untold(end);
             self.bell.ring();
         }
@@ -301,8 +305,10 @@ mod tests {
             inlet.tell(batch);
         };
         tell(&mut inlet, b"12345678");
+        assert!(!inlet.is_behind());
         tell(&mut inlet, b"123");
         assert_eq!((inlet.log().untold(), inlet.log().unkept()), (Offset(2), 0));
+        assert!(inlet.is_behind());
         tell(&mut inlet, b"12");
         assert_eq!(
             inlet.log().untold(),

@@ -1,6 +1,6 @@
 //! The writing side of a core's log: a state machine that its reactor drives.
 //!
-//! Batches are written one at a time, each with one `writev` into the page cache, into a file that was written before. Even that may wait for the
+//! Batches are written one at a time, each with one `writev` into the page cache, into a file whose space is there. Even that may wait for the
 //! disk (ext4 notes the time of the change in its own journal, whose commit may be under way), so it is the driver that waits, not the reactor;
 //! what comes meanwhile makes the next batch. They are synced in the background: by group, one sync at a time, as soon as an answer waits for it,
 //! and otherwise so often that little is at stake in a power cut and the kernel never holds so many dirty pages that it would slow writers down.
@@ -53,7 +53,7 @@ pub enum Wish {
     Refused(AppendError),
 }
 
-/// A segment that was made (and written once, with zeros or with what no longer counts), ready to be used.
+/// A segment whose space is there, with zeros or with what no longer counts, ready to be used.
 pub struct Spare {
     /// The open file.
     pub file: SegmentFile,

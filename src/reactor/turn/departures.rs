@@ -33,7 +33,9 @@ impl<D: Driver> Reactor<D> {
         }
         std::mem::swap(&mut self.committing, &mut self.desk.awaiting);
         let head = BatchHead { first: self.appender.log().marks().appended(), events };
-        if self.committing.is_queued_enough() && self.inlet.push(events, records.clone()) {
+        // What is behind goes to the journal as long as that takes it.
+        let is_for_journal = self.inlet.is_behind() && records.len() <= self.appender.room();
+        if self.committing.is_queued_enough() && !is_for_journal && self.inlet.push(events, records.clone()) {
             let marks = self.appender.log().marks();
             marks.set_written(head.end());
             if self.appender.is_synced() {
