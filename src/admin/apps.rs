@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::Operator;
 use super::precondition::{Changed, ETag, expected};
-use super::problem::{Json, MaybeJson, Problem};
+use super::problem::{Json, MaybeJson, Named, Problem};
 use crate::auth::{App, AppChange, AppId, AppRule, Secret};
 use crate::clock;
 
@@ -53,10 +53,7 @@ async fn create(
     Ok((StatusCode::CREATED, place, ETag(app.version), credentials(&app, &secret)).into_response())
 }
 
-async fn show(
-    State(operator): State<Arc<Operator>>,
-    Path(id): Path<String>,
-) -> Result<impl IntoResponse, Problem> {
+async fn show(State(operator): State<Arc<Operator>>, Named(id): Named) -> Result<impl IntoResponse, Problem> {
     let credentials = operator.control.store.newest().await;
     let app = known(&id).and_then(|id| credentials.registry.app(id)).ok_or_else(unknown)?;
     Ok((ETag(app.version), axum::Json(app.shown())))
@@ -64,7 +61,7 @@ async fn show(
 
 async fn change(
     State(operator): State<Arc<Operator>>,
-    Path(id): Path<String>,
+    Named(id): Named,
     fields: HeaderMap,
     Json(change): Json<AppChange>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -75,7 +72,7 @@ async fn change(
 
 async fn regenerate(
     State(operator): State<Arc<Operator>>,
-    Path(id): Path<String>,
+    Named(id): Named,
     fields: HeaderMap,
     MaybeJson(asked): MaybeJson<Regenerate>,
 ) -> Result<impl IntoResponse, Problem> {

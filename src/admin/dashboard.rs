@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Operator;
-use super::problem::{self, Problem};
+use super::problem::{self, Named, Problem};
 
 /// Nothing from elsewhere, nothing inline; what the page asks for, it asks of this listener.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; \
@@ -49,10 +48,9 @@ const FILES: [File; 5] = [
 ];
 
 pub(super) fn routes() -> Router<Arc<Operator>> {
-    Router::new().route("/", get(async |fields: HeaderMap| find("", &fields))).route(
-        "/dashboard/{file}",
-        get(async |Path(name): Path<String>, fields: HeaderMap| find(&name, &fields)),
-    )
+    Router::new()
+        .route("/", get(async |fields: HeaderMap| find("", &fields)))
+        .route("/dashboard/{file}", get(async |Named(name): Named, fields: HeaderMap| find(&name, &fields)))
 }
 
 fn find(name: &str, fields: &HeaderMap) -> Result<Response, Problem> {

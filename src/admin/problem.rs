@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
@@ -100,6 +101,18 @@ pub(super) async fn method_not_allowed() -> Problem {
         "method_not_allowed",
         "This method is not allowed here: see Allow.",
     )
+}
+
+/// The part of a path that names what is meant.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // What is no UTF-8 once it is decoded names nothing.
+        Path::from_request_parts(parts, state).await.map(|Path(name)| Self(name)).map_err(|_| nowhere())
+    }
 }
 
 /// A body of JSON.

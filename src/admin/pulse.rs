@@ -21,11 +21,11 @@ use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::Operator;
+use super::problem::Problem;
 use crate::auth::{AppId, SharedCredentials};
 use crate::clock;
 use crate::telemetry::{
     AppLabel, Broker, Circumstances, Headroom, OtherThreads, POINTS_MAX, Point, Pulse, Pulses, Sample,
-    retry_after,
 };
 
 /// From one sample to the next.
@@ -143,11 +143,8 @@ impl ProcessBusy {
     }
 }
 
-async fn pulse(State(operator): State<Arc<Operator>>) -> Response {
-    match page(&operator) {
-        Some(pulse) => (no_store(), axum::Json(pulse)).into_response(),
-        None => not_now(),
-    }
+async fn pulse(State(operator): State<Arc<Operator>>) -> Result<impl IntoResponse, Problem> {
+    page(&operator).map(|pulse| (no_store(), axum::Json(pulse))).ok_or_else(no_sample_yet)
 }
 
 /// The last minutes, oldest first: what a plot begins with.
@@ -171,8 +168,8 @@ struct Viewer {
 
 /// The stream: server-sent events, one a second. Who reads slowly misses pages, and holds nobody up.
 /// It ends with the token or the session that it was asked for with.
-async fn watch_stream(State(operator): State<Arc<Operator>>, asked: HeaderMap) -> Response {
-    let Ok(place) = operator.pulse.places.clone().try_acquire_owned() else { return not_now() };
+async fn watch_stream(State(operator): State<Arc<Operator>>, asked: HeaderMap) -> Result<Response, Problem> {
+    let place = operator.pulse.places.clone().try_acquire_owned().map_err(|_| too_many_viewers())?;
     let mut first = format!("retry: {RETRY_MS}\n\n").into_bytes();
     if let Some(pulse) = page(&operator) {
         first.extend_from_slice(&event(&pulse));
@@ -191,7 +188,7 @@ async fn watch_stream(State(operator): State<Arc<Operator>>, asked: HeaderMap) -
     });
     let fields =
         [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store, no-transform")];
-    (fields, Body::from_stream(pages)).into_response()
+    Ok((fields, Body::from_stream(pages)).into_response())
 }
 
 /// The page of now; none in the first moments.
@@ -235,7 +232,15 @@ fn no_store() -> [(header::HeaderName, &'static str); 1] {
     [(header::CACHE_CONTROL, "no-store")]
 }
 
-fn not_now() -> Response {
-    let after = retry_after(Uuid::new_v4());
-    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, after.to_string())]).into_response()
+fn no_sample_yet() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no_sample_yet",
+        "The node has just begun: ask again in a second.",
+    )
+}
+
+fn too_many_viewers() -> Problem {
+    let detail = format!("{VIEWERS_MAX} look on already: ask for /api/pulse once a second instead.");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_viewers", detail)
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::Operator;
-use super::problem::Problem;
+use super::problem::{Named, Problem};
 use crate::auth::AppId;
 use crate::telemetry::{AppOutcomes, KeptRefusal};
 
@@ -40,7 +40,7 @@ fn bad_query() -> Problem {
 
 async fn outcomes(
     State(operator): State<Arc<Operator>>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<axum::Json<Value>, Problem> {
     let (app, AppOutcomes { balance, rejected, bytes, seen, .. }) = find(&operator, &id).await?;
     let answer = json!({
@@ -59,7 +59,7 @@ async fn outcomes(
 
 async fn refusals_of_app(
     State(operator): State<Arc<Operator>>,
-    Path(id): Path<String>,
+    Named(id): Named,
     RawQuery(query): RawQuery,
 ) -> Result<axum::Json<Value>, Problem> {
     let (app, AppOutcomes { unkept, .. }) = find(&operator, &id).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
@@ -14,7 +14,7 @@ use tracing::{error, info};
 
 use super::Operator;
 use super::precondition::{Changed, ETag, expected};
-use super::problem::{MaybeJson, Problem};
+use super::problem::{MaybeJson, Named, Problem};
 use super::store::PutError;
 use crate::auth::{KeySet, KeySetError, Step};
 use crate::clock;
@@ -51,7 +51,7 @@ async fn add(State(operator): State<Arc<Operator>>, fields: HeaderMap) -> Result
 
 async fn sign(
     State(operator): State<Arc<Operator>>,
-    Path(kid): Path<String>,
+    Named(kid): Named,
     fields: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     let (set, ()) = put(&operator, &fields, |set| Ok(set.sign(&kid, clock::wall())?)).await?;
@@ -61,7 +61,7 @@ async fn sign(
 
 async fn remove(
     State(operator): State<Arc<Operator>>,
-    Path(kid): Path<String>,
+    Named(kid): Named,
     RawQuery(query): RawQuery,
     fields: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {

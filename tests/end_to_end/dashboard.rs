@@ -244,7 +244,7 @@ fn the_stream_gives_a_page_a_second_to_a_bounded_number_of_viewers() {
         assert!(told.starts_with("HTTP/1.1 200 ") && told.contains("text/event-stream"), "{told}");
     }
     let mut refused = Http::connect(node.admin).get("/api/pulse/stream");
-    assert_eq!(refused.status, 503);
+    assert_eq!((refused.status, refused.code().as_str()), (503, "too_many_viewers"));
     assert!(refused.fields.drain(..).any(|(name, _)| name.eq_ignore_ascii_case("retry-after")));
     viewers.clear();
     // Who is gone makes room: seen when the next page is written.

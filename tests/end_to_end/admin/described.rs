@@ -37,7 +37,10 @@ fn what_can_only_be_read_is_as_described() {
         check_described("GET", path, &answer);
     }
     assert_eq!(Operator::of(&node).get("/ledger").json()["apps"][&app.id]["accepted"], 1);
-    let nowhere = Operator::of(&node).get("/nowhere");
-    assert_eq!((nowhere.status, nowhere.code().as_str()), (404, "not_found"));
-    assert_eq!(nowhere.field("Content-Type"), Some("application/problem+json"));
+    // The second name is no UTF-8.
+    for path in ["/nowhere", "/admin/apps/%FF"] {
+        let nowhere = Operator::of(&node).get(path);
+        assert_eq!((nowhere.status, nowhere.code().as_str()), (404, "not_found"), "{path}");
+        assert_eq!(nowhere.field("Content-Type"), Some("application/problem+json"), "{path}");
+    }
 }
