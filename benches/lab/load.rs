@@ -86,7 +86,7 @@ impl Lab {
     }
 
     /// Runs the load tester; returns its report.
-    fn run(&self, server: &Server, command: &[&str], flags: &[&str]) -> Value {
+    pub(crate) fn run(&self, server: &Server, command: &[&str], flags: &[&str]) -> Value {
         let status = Command::new(self.binary("forebay-loadtest"))
             .args(command)
             .args(["--quiet", "--target", &server.target(), "--token", &self.token])

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command};
+use std::str::FromStr;
 
 use super::await_true;
 
@@ -111,7 +112,16 @@ impl Server {
 
     /// A metric, or what stands alone.
     pub(crate) fn number(&self, metric: &str) -> u64 {
-        let Some((address, path)) = &self.pending else { return 0 };
+        self.value(metric)
+    }
+
+    /// The same of one that need not be whole.
+    pub(crate) fn decimal(&self, metric: &str) -> f64 {
+        self.value(metric)
+    }
+
+    fn value<T: FromStr + Default>(&self, metric: &str) -> T {
+        let Some((address, path)) = &self.pending else { return T::default() };
         let mut stream = TcpStream::connect(address).expect("the server listens");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
             .expect("it reads");

@@ -1,0 +1,155 @@
+//! What a node says of its capacity, beside the limit that the load tester finds: at three sizes of body, after seconds of heavier load.
+//!
+//! A new node is loaded for some seconds, as fast as it answers or at half of that; then at a fortieth for longer than the node looks back, so that the estimate
+//! rests on what it remembers. Then `limit` looks for what a new node holds. All of them at `written`, without a broker, the reactor on CPU 0, the load on CPU 1,
+//! the journal on the disk. `scripts/bench-capacity` builds and starts what this needs.
+
+#[path = "../lab/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the other benchmarks of servers, of which this needs a part"
+)]
+mod lab;
+
+use std::{fs, io};
+
+use lab::statistics::Interval;
+use lab::{Lab, Server, rounds_and_seconds};
+
+const NODE_PORT: u16 = 18480;
+/// Bodies, bytes.
+const SIZES: [usize; 3] = [600, 4 << 10, 16 << 10];
+/// How long the heavier load stays, seconds.
+const HEAVY_SECONDS: u64 = 8;
+/// Longer than a node looks back.
+const LITTLE_SECONDS: u64 = 65;
+/// How little comes then, as a part of what it answers at most. A journal that nobody empties must not fill within minutes: a node tells of that first.
+const LITTLE_PART: f64 = 1.0 / 40.0;
+/// How far the estimate may be from what is found, as a part of it.
+const ERROR_MAX: f64 = 0.15;
+/// The heavier loads.
+const HEAVY: [&str; 2] = ["as fast as it answers", "half of that"];
+
+/// One round at one size.
+struct Found {
+    /// Requests a second that `limit` finds.
+    limit: f64,
+    /// Whether the load tester had no more to give.
+    is_loads: bool,
+    /// What the node tells after each heavier load.
+    estimates: [Estimate; 2],
+}
+
+/// What a node tells.
+#[derive(Debug)]
+struct Estimate {
+    /// Answers a second under the heavier load.
+    rate: f64,
+    /// Requests a second at the limit, as it sees it.
+    told: f64,
+}
+
+fn main() {
+    let (rounds, _) = rounds_and_seconds(1);
+    let lab = Lab::open();
+    let mut rows = Vec::new();
+    let mut worst = [0.0_f64; 2];
+    for size in SIZES {
+        let body = write_body(&lab, size);
+        let found: Vec<Found> = (0..rounds).map(|_| look(&lab, &body)).collect();
+        let limits: Vec<f64> = found.iter().map(|found| found.limit).collect();
+        let whose = if found.iter().any(|found| found.is_loads) { ", the load tester's" } else { "" };
+        for (heavy, name) in HEAVY.iter().enumerate() {
+            let column = |of: fn(&Estimate) -> f64| -> Vec<f64> {
+                found.iter().map(|found| of(&found.estimates[heavy])).collect()
+            };
+            let told = column(|estimate| estimate.told);
+            let ratio = Interval::of_ratios(&told, &limits);
+            worst[heavy] = worst[heavy].max((ratio.median - 1.0).abs());
+            rows.push(format!(
+                "| {size} bytes | {name}: {:.0} | {:.0} | {:.0}{whose} | {ratio:.2} |",
+                Interval::of_median(&column(|estimate| estimate.rate)),
+                Interval::of_median(&told),
+                Interval::of_median(&limits),
+            ));
+        }
+    }
+    println!(
+        "\n| body | heavier load, requests/s | what the node tells after it | `limit` finds | told as a multiple of found |"
+    );
+    println!("|---|---|---|---|---|\n{}\n", rows.join("\n"));
+    for (name, worst) in HEAVY.iter().zip(worst) {
+        let verdict = if worst <= ERROR_MAX { "kept" } else { "MISSED" };
+        println!("after {name}, within {ERROR_MAX} of what `limit` finds: {worst:.2}, {verdict}");
+    }
+}
+
+/// A crash report of so many bytes: the lab's, with more in it.
+fn write_body(lab: &Lab, size: usize) -> String {
+    let mut body = fs::read_to_string(lab.folder.join("body.json")).expect("the lab's body");
+    let end = body.rfind("\"}}").expect("it ends with text");
+    body.insert_str(end, &"x".repeat(size - body.len()));
+    let name = format!("body-{size}.json");
+    fs::write(lab.folder.join(&name), body).expect("the lab's folder can be written");
+    name
+}
+
+fn look(lab: &Lab, body: &str) -> Found {
+    let all = estimate(lab, body, None);
+    let half = estimate(lab, body, Some(all.rate));
+    let node = new_node(lab);
+    // Near what will be found: all that is sent on the way there stays in the journal.
+    let start = format!("{:.0}", all.rate / 2.0);
+    let flags =
+        ["--start", &start, "--warm-up", "2s", "--probe", "1s", "--confirm", "3s", "--max-p99", "100ms"];
+    let finding = lab.run(&node, &["limit"], &[&flags[..], &["--payload", body]].concat());
+    forget(lab, node);
+    let found = Found {
+        limit: finding["rate"].as_f64().expect("a rate that held"),
+        is_loads: !finding["invalid"].is_null(),
+        estimates: [all, half],
+    };
+    eprintln!("{body}: {:.0?}, limit {:.0}/s", found.estimates, found.limit);
+    found
+}
+
+/// What a node tells of its capacity under little load, after it answered as fast as it could, or took half of that if it is known.
+fn estimate(lab: &Lab, body: &str, most: Option<f64>) -> Estimate {
+    let send = |node: &Server, seconds: u64, rate: Option<f64>| {
+        let (duration, rate) = (format!("{seconds}s"), rate.map(|rate| format!("{rate:.0}")));
+        let mut flags = vec!["--payload", body];
+        flags.extend(rate.iter().flat_map(|rate| ["--rate", rate]));
+        let report = lab.run(node, &["run", "--duration", &duration], &flags);
+        report["rate"].as_f64().expect("answers")
+    };
+    let node = new_node(lab);
+    let rate = send(&node, HEAVY_SECONDS, most.map(|most| most / 2.0));
+    send(&node, LITTLE_SECONDS, Some(most.unwrap_or(rate) * LITTLE_PART));
+    let told = node.decimal("forebay_capacity_requests_per_second");
+    forget(lab, node);
+    Estimate { rate, told }
+}
+
+fn new_node(lab: &Lab) -> Server {
+    fill_memory(lab);
+    // All of a search has to find room: nobody takes anything away.
+    lab.node("lone", NODE_PORT, &["--ack", "written", "--journal-max", "40GiB"])
+}
+
+fn forget(lab: &Lab, node: Server) {
+    drop(node);
+    lab.forget("lone");
+}
+
+/// Has the page cache take all memory, as on a machine that has run for a while. A journal that grows needs new pages all the time; of a virtual machine's free
+/// memory its host may have taken back what was not in use, and hands it out slowly.
+fn fill_memory(lab: &Lab) {
+    let path = lab.folder.join("hole");
+    let total = fs::read_to_string("/proc/meminfo").expect("Linux tells");
+    let total = total.lines().find_map(|line| line.strip_prefix("MemTotal:")).expect("how much there is");
+    let kib: u64 = total.trim().trim_end_matches(" kB").parse().expect("a number");
+    fs::File::create(&path).and_then(|hole| hole.set_len(kib << 10)).expect("a file with nothing in it");
+    let mut hole = fs::File::open(&path).expect("the same");
+    io::copy(&mut hole, &mut io::sink()).expect("zeros");
+}
