@@ -24,7 +24,7 @@ const DEPTHS: [&str; 2] = ["1", "16"];
 /// A batch that `scripts/bench-lab` makes.
 const BATCH: [&str; 4] = ["--path", "/v1/events/batch", "--payload", "batch.json"];
 const BATCH_EVENTS: f64 = 100.0;
-/// Enough to keep the node busy with batches. More of them, and what is written at once no longer fits the cache of a CPU (docs/performance.md).
+/// Enough to keep the node busy with batches. With more of them, this measures how fast a virtual machine gets new memory (docs/performance.md).
 const BATCH_CONNECTIONS: &str = "16";
 /// A rate that both single events and batches are held to.
 const SINGLES_PER_SECOND: &str = "100000";
