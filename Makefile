@@ -1,7 +1,7 @@
 # What can be done here; `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-broker test test-balancer test-systemd deploy-check configuration lint doc bench instructions bench-reactor bench-peers bench-levels bench-latency bench-forward bench-agreement bench-tls loadtest soak simulate chaos mutants fuzz broker-start broker-stop clean
+.PHONY: help run run-broker test test-balancer test-systemd test-container deploy-check configuration lint doc bench instructions bench-reactor bench-peers bench-levels bench-latency bench-forward bench-agreement bench-tls bench-capacity loadtest soak simulate chaos mutants fuzz broker-start broker-stop clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,9 @@ test-balancer: ## HAProxy ahead of two nodes that are restarted under load
 
 test-systemd: ## The units of deploy/systemd under a real systemd, in a container of its own
 	scripts/test-systemd
+
+test-container: ## The image of deploy/container: built as its file says, run without privileges under its seccomp profile
+	scripts/test-container
 
 deploy-check: ## Lint all of deploy/: alerts, dashboard, balancer, units, container, Kubernetes, CloudFormation, cloud-init
 	scripts/deploy-check
@@ -62,6 +65,9 @@ bench-agreement: ## The load tester beside oha: do they say the same?
 
 bench-tls: ## What TLS costs: an event beside one in plain, a handshake beside nginx's
 	scripts/bench-tls
+
+bench-capacity: ## What a node says of its capacity, beside the limit that the load tester finds, at three sizes
+	scripts/bench-capacity
 
 loadtest: ## A standard load on a node of its own; leaves target/loadtest/report.html
 	scripts/loadtest
