@@ -12,7 +12,7 @@
 )]
 mod lab;
 
-use std::{fs, io};
+use std::fs;
 
 use lab::statistics::Interval;
 use lab::{Lab, Server, rounds_and_seconds};
@@ -23,7 +23,7 @@ const SIZES: [usize; 3] = [600, 4 << 10, 16 << 10];
 /// How long the heavier load stays, seconds.
 const HEAVY_SECONDS: u64 = 8;
 /// Longer than a node looks back.
-const LITTLE_SECONDS: u64 = 65;
+const LITTLE_SECONDS: u64 = 75;
 /// How little comes then, as a part of what it answers at most. A journal that nobody empties must not fill within minutes: a node tells of that first.
 const LITTLE_PART: f64 = 1.0 / 40.0;
 /// How far the estimate may be from what is found, as a part of it.
@@ -117,11 +117,10 @@ fn look(lab: &Lab, body: &str) -> Found {
 /// What a node tells of its capacity under little load, after it answered as fast as it could, or took half of that if it is known.
 fn estimate(lab: &Lab, body: &str, most: Option<f64>) -> Estimate {
     let send = |node: &Server, seconds: u64, rate: Option<f64>| {
-        let (duration, rate) = (format!("{seconds}s"), rate.map(|rate| format!("{rate:.0}")));
+        let rate = rate.map(|rate| format!("{rate:.0}"));
         let mut flags = vec!["--payload", body];
         flags.extend(rate.iter().flat_map(|rate| ["--rate", rate]));
-        let report = lab.run(node, &["run", "--duration", &duration], &flags);
-        report["rate"].as_f64().expect("answers")
+        lab.push(node, seconds, &flags)["rate"].as_f64().expect("answers")
     };
     let node = new_node(lab);
     let rate = send(&node, HEAVY_SECONDS, most.map(|most| most / 2.0));
@@ -132,7 +131,7 @@ fn estimate(lab: &Lab, body: &str, most: Option<f64>) -> Estimate {
 }
 
 fn new_node(lab: &Lab) -> Server {
-    fill_memory(lab);
+    lab.fill_memory();
     // All of a search has to find room: nobody takes anything away.
     lab.node("lone", NODE_PORT, &["--ack", "written", "--journal-max", "40GiB"])
 }
@@ -140,16 +139,4 @@ fn new_node(lab: &Lab) -> Server {
 fn forget(lab: &Lab, node: Server) {
     drop(node);
     lab.forget("lone");
-}
-
-/// Has the page cache take all memory, as on a machine that has run for a while. A journal that grows needs new pages all the time; of a virtual machine's free
-/// memory its host may have taken back what was not in use, and hands it out slowly.
-fn fill_memory(lab: &Lab) {
-    let path = lab.folder.join("hole");
-    let total = fs::read_to_string("/proc/meminfo").expect("Linux tells");
-    let total = total.lines().find_map(|line| line.strip_prefix("MemTotal:")).expect("how much there is");
-    let kib: u64 = total.trim().trim_end_matches(" kB").parse().expect("a number");
-    fs::File::create(&path).and_then(|hole| hole.set_len(kib << 10)).expect("a file with nothing in it");
-    let mut hole = fs::File::open(&path).expect("the same");
-    io::copy(&mut hole, &mut io::sink()).expect("zeros");
 }

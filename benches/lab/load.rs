@@ -15,6 +15,9 @@ const FELL_BEHIND: i32 = 3;
 const FIRST_REQUESTS: &str = "5000";
 const WARM_UP_SECONDS: u64 = 5;
 
+/// How a server is loaded: [`Lab::send`] or [`Lab::push`].
+type SendBy = fn(&Lab, &Server, u64, &[&str]) -> Value;
+
 /// One run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
@@ -54,18 +57,32 @@ impl Lab {
 
     /// Loads a server that has just begun, and keeps what it gets: its first requests do not count.
     pub(crate) fn load_new(&self, server: &Server, seconds: u64, flags: &[&str]) -> Load {
+        self.load_new_by(Self::send, server, seconds, flags)
+    }
+
+    fn load_new_by(&self, send: SendBy, server: &Server, seconds: u64, flags: &[&str]) -> Load {
         self.send(server, WARM_UP_SECONDS, &[flags, &["--requests", FIRST_REQUESTS]].concat());
         let before = server.cpu();
-        let report = self.send(server, seconds, flags);
+        let report = send(self, server, seconds, flags);
         let served = server.cpu();
         Self::found(&report, before, served, served)
     }
 
     /// Loads a node of its own that gives its 202 at `written` and has no broker, and removes what it kept: nothing else of it needs the load's CPU.
     pub(crate) fn load_lone_node(&self, port: u16, seconds: u64, flags: &[&str]) -> Load {
+        self.load_lone_node_by(Self::send, port, seconds, flags)
+    }
+
+    /// The same with more than its disk may take: what is accepted pays for what is refused.
+    pub(crate) fn overload_lone_node(&self, port: u16, seconds: u64, flags: &[&str]) -> Load {
+        self.load_lone_node_by(Self::push, port, seconds, flags)
+    }
+
+    fn load_lone_node_by(&self, send: SendBy, port: u16, seconds: u64, flags: &[&str]) -> Load {
+        self.fill_memory();
         // All of a run has to find room: nobody takes anything away.
         let node = self.node("lone", port, &["--ack", "written", "--journal-max", "16GiB"]);
-        let load = self.load_new(&node, seconds, flags);
+        let load = self.load_new_by(send, &node, seconds, flags);
         drop(node);
         self.forget("lone");
         load
@@ -73,11 +90,15 @@ impl Lab {
 
     /// Loads a server so long, all of which it has to accept; returns the report.
     pub(crate) fn send(&self, server: &Server, seconds: u64, flags: &[&str]) -> Value {
-        let duration = format!("{seconds}s");
-        let report = self.run(server, &["run", "--duration", &duration], flags);
+        let report = self.push(server, seconds, flags);
         let refused = (&report["refused"], &report["unanswered"]);
         assert_eq!(refused, (&0.into(), &0.into()), "{}: {report}", server.name);
         report
+    }
+
+    /// Loads a server so long, whatever becomes of it; returns the report.
+    pub(crate) fn push(&self, server: &Server, seconds: u64, flags: &[&str]) -> Value {
+        self.run(server, &["run", "--duration", &format!("{seconds}s")], flags)
     }
 
     /// Loads a server at a rate that follows a curve in the lab's folder, whatever becomes of it; returns the report.

@@ -5,8 +5,8 @@
 //! fitted (least squares, neither below zero) to the seconds of the window, and to the heaviest ones of the last day in which requests were like those of now
 //! ([`Peaks`]): what an answer costs near the limit has to have been seen. As long as it was not, and load was too even to tell the two apart, what an answer
 //! costs now is taken for all there is, which tells the limit too low rather than too high; and `c` is never believed to be below a quarter of that. Of the
-//! heaviest second, an answer's price is the most that `c` may be, and the least is that times the share of its CPU which the reactor used then: a reactor
-//! at four fifths of its CPU tells its limit to a fifth, whatever the fit says.
+//! heaviest seconds, an answer's price is the most that `c` may be, and the least is that times the square of the share of its CPU which the reactor used then:
+//! the busier it was, the surer is its limit, whatever the fit says. A reactor counts as full before all of its CPU is used ([`USABLE`]).
 //!
 //! A thread of the kernel writes the journal for a reactor, on the reactor's CPU. Its time is counted as the reactor's; without it, a node would be told to have
 //! room that its own writes need.
@@ -31,6 +31,13 @@ const BUSY_LEAST: f64 = 0.02;
 const PRICE_FALL_MAX: f64 = 4.0;
 /// Refusals for want of room, of all answers, above which a second tells nothing of what an answer costs: they are cheap.
 const UNAVAILABLE_MOST: f64 = 0.01;
+/// How an answer's price falls at most beyond the heaviest seconds: by this power of the CPU's share that was used then. Requests share their turns the more, the
+/// more of them come: at half of the limit, four fifths of the CPU were used, and the price fell by a third until there.
+const PRICE_FALL_POWER: i32 = 2;
+/// The share of a CPU that can be used: at more, each stall of disk or memory leaves a queue that does not become shorter again.
+const USABLE: f64 = 0.95;
+/// Seconds with so many of the answers that the heaviest one has are as heavy: of all of them together an answer's price is surer than of one.
+const NEARLY_HEAVIEST: f64 = 0.9;
 /// What a second has.
 const SECOND_US: u64 = 1_000_000;
 /// Answers a second below which nothing is told.
@@ -174,14 +181,16 @@ impl Capacity {
                 Some((peak, since(look, then)?))
             })
             .collect();
-        if let Some((peak, second)) =
-            peaks.iter().max_by(|one, other| one.0.answers.total_cmp(&other.0.answers))
-        {
-            let peak_us = (second.cpu_us / second.answers).min(now_us);
-            bounds_us = (peak_us * peak.busy.min(1.0), peak_us);
+        let heaviest = peaks.iter().map(|(peak, _)| peak.answers).fold(0.0, f64::max);
+        let near = || peaks.iter().filter(|(peak, _)| peak.answers >= heaviest * NEARLY_HEAVIEST);
+        if heaviest > 0.0 {
+            let sum = |of: fn(&(&Peak<_>, Second)) -> f64| near().map(of).sum::<f64>();
+            let peak_us = (sum(|(_, second)| second.cpu_us) / sum(|(_, second)| second.answers)).min(now_us);
+            let busy = sum(|(peak, _)| peak.busy) / sum(|_| 1.0);
+            bounds_us = (peak_us * busy.min(1.0).powi(PRICE_FALL_POWER), peak_us);
         }
         seconds.extend(peaks.iter().map(|(_, second)| second));
-        Some(answers / elapsed_us * answer_us(&seconds)?.clamp(bounds_us.0, bounds_us.1))
+        Some(answers / elapsed_us * answer_us(&seconds)?.clamp(bounds_us.0, bounds_us.1) / USABLE)
     }
 
     /// How much more comes than the broker takes, if the journal will soon be full of it.
@@ -373,7 +382,7 @@ mod tests {
         }
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
         // One in 4 µs.
-        assert!(is_near(told.requests_per_second, 250_000.0), "{told:?}");
+        assert!(is_near(told.requests_per_second, USABLE * 250_000.0), "{told:?}");
         assert_eq!(told.bound_by, Bound::Reactor);
     }
 
@@ -386,7 +395,7 @@ mod tests {
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
         let now_us = 4.0 + 10.0 * (10_000.0 - 1_450.0) / 1_145.0;
         assert!(
-            (told.requests_per_second - 4e6 / now_us).abs() < 1e6 / now_us * 0.1,
+            (told.requests_per_second - USABLE * 4e6 / now_us).abs() < 1e6 / now_us * 0.1,
             "{told:?} of {now_us} µs"
         );
     }
@@ -408,13 +417,32 @@ mod tests {
     #[test]
     fn a_burst_of_such_requests_is_remembered() {
         let told = calm_after_a_burst(0, 650);
-        assert!(is_near(told.requests_per_second, 250_000.0), "{told:?}");
+        assert!(is_near(told.requests_per_second, USABLE * 250_000.0), "{told:?}");
+    }
+
+    #[test]
+    fn one_second_of_a_burst_does_not_decide() {
+        let mut node = Model::new(1);
+        for second in 0..20 {
+            node.second(&[(220_000, 10_000)]);
+            if second == 10 {
+                // Its CPU time was counted late.
+                node.sample.cores[0].work.answers += 10_000;
+                node.sample.cores[0].work.cpu_us -= 100_000;
+            }
+        }
+        for _ in 0..600 {
+            node.second(&[(10_000, 10_000)]);
+        }
+        let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
+        // All CPU time is used up by the 220,000, but for 2 %; alone, that second would promise 248,000.
+        assert!((220_000.0..220_000.0 * 1.1).contains(&told.requests_per_second), "{told:?}");
     }
 
     #[test]
     fn a_burst_of_others_or_of_refusals_tells_nothing() {
         for told in [calm_after_a_burst(0, 900), calm_after_a_burst(10_000, 600)] {
-            assert!(is_near(told.requests_per_second, 1e6 / 14.0), "{told:?}");
+            assert!(is_near(told.requests_per_second, USABLE * 1e6 / 14.0), "{told:?}");
         }
     }
 
@@ -426,8 +454,8 @@ mod tests {
         }
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
         // 14 µs an answer, as it is now.
-        assert!(is_near(told.requests_per_second, 1e6 / 14.0), "{told:?}");
-        assert!(is_near(told.headroom_ratio, 1.0 - 0.14), "{told:?}");
+        assert!(is_near(told.requests_per_second, USABLE * 1e6 / 14.0), "{told:?}");
+        assert!(is_near(told.headroom_ratio, 1.0 - 0.14 / USABLE), "{told:?}");
     }
 
     #[test]
@@ -437,7 +465,7 @@ mod tests {
             node.second(&[(30_000, 30_000), (10_000, 10_000)]);
         }
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
-        assert!(is_near(told.requests_per_second, 40_000.0 / 0.42), "{told:?}");
+        assert!(is_near(told.requests_per_second, USABLE * 40_000.0 / 0.42), "{told:?}");
     }
 
     #[test]
@@ -462,7 +490,10 @@ mod tests {
             node.second(&[(10_000, 10_000)]);
         }
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
-        assert!(is_near(told.requests_per_second, 20_000.0) && told.bound_by == Bound::Forwarder, "{told:?}");
+        assert!(
+            is_near(told.requests_per_second, USABLE * 20_000.0) && told.bound_by == Bound::Forwarder,
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -475,7 +506,7 @@ mod tests {
         }
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
         // The fuller reactor: 15,000 of 14 µs and 10 µs.
-        assert!(is_near(told.requests_per_second, 20_000.0 / 0.36), "{told:?}");
+        assert!(is_near(told.requests_per_second, USABLE * 20_000.0 / 0.36), "{told:?}");
         // A wait costs 5 µs in the kernel's thread too, and an answer 3 µs.
         let mut varied = Model::new(1);
         for (answers, waits) in [(10_000, 8_000), (20_000, 4_000)].repeat(15) {
@@ -483,7 +514,7 @@ mod tests {
             varied.sample.others.writers_permille = Some((waits * 5 + answers * 3) / 1_000);
         }
         let told = varied.capacity.headroom(BYTES_MAX).expect("enough traffic");
-        assert!(is_near(told.requests_per_second, 1.0 / 7e-6), "{told:?}");
+        assert!(is_near(told.requests_per_second, USABLE * 1.0 / 7e-6), "{told:?}");
     }
 
     #[test]
@@ -497,7 +528,7 @@ mod tests {
             node.sample.others.forwarder_permille = Some((2 * answers * 2) / 1_000);
         }
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
-        assert!(is_near(told.requests_per_second, 1.0 / 5e-6), "{told:?}");
+        assert!(is_near(told.requests_per_second, USABLE * 1.0 / 5e-6), "{told:?}");
         assert_eq!(told.bound_by, Bound::Cpus);
     }
 
@@ -510,7 +541,10 @@ mod tests {
             node.second(&[(10_000, 10_000)]);
         }
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
-        assert!(is_near(told.requests_per_second, 40_000.0) && told.bound_by == Bound::Cpus, "{told:?}");
+        assert!(
+            is_near(told.requests_per_second, USABLE * 40_000.0) && told.bound_by == Bound::Cpus,
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -521,7 +555,10 @@ mod tests {
             node.second(&[(10_000, 10_000)]);
         }
         let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
-        assert!(is_near(told.headroom_ratio, 1.0 - 0.42) && told.bound_by == Bound::Forwarder, "{told:?}");
+        assert!(
+            is_near(told.headroom_ratio, 1.0 - 0.42 / USABLE) && told.bound_by == Bound::Forwarder,
+            "{told:?}"
+        );
     }
 
     #[test]
