@@ -79,7 +79,6 @@ impl Lab {
     }
 
     fn load_lone_node_by(&self, send: SendBy, port: u16, seconds: u64, flags: &[&str]) -> Load {
-        self.fill_memory();
         // All of a run has to find room: nobody takes anything away.
         let node = self.node("lone", port, &["--ack", "written", "--journal-max", "16GiB"]);
         let load = self.load_new_by(send, &node, seconds, flags);

@@ -83,6 +83,7 @@ impl Run {
     }
 
     fn measure(self, lab: &Lab, seconds: u64) -> Load {
+        lab.fill_memory();
         match self {
             Self::Floor(depth) => {
                 let own = std::env::current_exe().expect("a path");
