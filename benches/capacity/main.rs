@@ -57,7 +57,11 @@ fn main() {
     let mut worst = [0.0_f64; 2];
     for size in SIZES {
         let body = write_body(&lab, size);
-        let found: Vec<Found> = (0..rounds).map(|_| look(&lab, &body)).collect();
+        let found: Vec<Found> = (0..rounds).filter_map(|_| look(&lab, &body)).collect();
+        if found.is_empty() {
+            rows.push(format!("| {size} bytes | | | no rate held | |"));
+            continue;
+        }
         let limits: Vec<f64> = found.iter().map(|found| found.limit).collect();
         let whose = if found.iter().any(|found| found.is_loads) { ", the load tester's" } else { "" };
         for (heavy, name) in HEAVY.iter().enumerate() {
@@ -95,7 +99,8 @@ fn write_body(lab: &Lab, size: usize) -> String {
     name
 }
 
-fn look(lab: &Lab, body: &str) -> Found {
+/// None where no rate held: the disk of a virtual machine may take seconds for a write, once it has taken some gigabytes.
+fn look(lab: &Lab, body: &str) -> Option<Found> {
     let all = estimate(lab, body, None);
     let half = estimate(lab, body, Some(all.rate));
     let node = new_node(lab);
@@ -106,12 +111,12 @@ fn look(lab: &Lab, body: &str) -> Found {
     let finding = lab.run(&node, &["limit"], &[&flags[..], &["--payload", body]].concat());
     forget(lab, node);
     let found = Found {
-        limit: finding["rate"].as_f64().expect("a rate that held"),
+        limit: finding["rate"].as_f64()?,
         is_loads: !finding["invalid"].is_null(),
         estimates: [all, half],
     };
     eprintln!("{body}: {:.0?}, limit {:.0}/s", found.estimates, found.limit);
-    found
+    Some(found)
 }
 
 /// What a node tells of its capacity under little load, after it answered as fast as it could, or took half of that if it is known.
