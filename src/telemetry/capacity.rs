@@ -31,8 +31,8 @@ const BUSY_LEAST: f64 = 0.02;
 const PRICE_FALL_MAX: f64 = 4.0;
 /// Refusals for want of room, of all answers, above which a second tells nothing of what an answer costs: they are cheap.
 const UNAVAILABLE_MOST: f64 = 0.01;
-/// How an answer's price falls at most beyond the heaviest seconds: by this power of the CPU's share that was used then. Requests share their turns the more, the
-/// more of them come: at half of the limit, four fifths of the CPU were used, and the price fell by a third until there.
+/// How an answer's price falls at most beyond the heaviest seconds: by this power of the share of the CPU that was used then. Requests share their turns the
+/// more, the more of them come: at half of the limit four fifths of the CPU were used, and an answer cost nearly twice what it costs at the limit.
 const PRICE_FALL_POWER: i32 = 2;
 /// The share of a CPU that can be used: at more, each stall of disk or memory leaves a queue that does not become shorter again.
 const USABLE: f64 = 0.95;
