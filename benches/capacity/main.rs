@@ -58,8 +58,15 @@ fn main() {
     for size in SIZES {
         let body = write_body(&lab, size);
         let found: Vec<Found> = (0..rounds).filter_map(|_| look(&lab, &body)).collect();
+        if found.len() < rounds {
+            // What was not found was not kept.
+            worst = [f64::INFINITY; 2];
+            rows.push(format!(
+                "| {size} bytes | | | no rate held in {} of {rounds} rounds | |",
+                rounds - found.len()
+            ));
+        }
         if found.is_empty() {
-            rows.push(format!("| {size} bytes | | | no rate held | |"));
             continue;
         }
         let limits: Vec<f64> = found.iter().map(|found| found.limit).collect();

@@ -10,15 +10,12 @@ use super::{CONNECTIONS, Cpu, LOAD_CPU, Lab, Server};
 
 /// The load tester's way to say that it was the one that fell behind.
 const FELL_BEHIND: i32 = 3;
-/// Its way to say that no rate held what was asked for.
+/// The way of its `limit` to say that no rate held.
 const NONE_HELD: i32 = 99;
 
 /// So many requests warm a server up, if they do not take longer than that.
 const FIRST_REQUESTS: &str = "5000";
 const WARM_UP_SECONDS: u64 = 5;
-
-/// How a server is loaded: [`Lab::send`] or [`Lab::push`].
-type SendBy = fn(&Lab, &Server, u64, &[&str]) -> Value;
 
 /// One run.
 #[derive(Clone, Copy, Debug)]
@@ -59,31 +56,18 @@ impl Lab {
 
     /// Loads a server that has just begun, and keeps what it gets: its first requests do not count.
     pub(crate) fn load_new(&self, server: &Server, seconds: u64, flags: &[&str]) -> Load {
-        self.load_new_by(Self::send, server, seconds, flags)
-    }
-
-    fn load_new_by(&self, send: SendBy, server: &Server, seconds: u64, flags: &[&str]) -> Load {
         self.send(server, WARM_UP_SECONDS, &[flags, &["--requests", FIRST_REQUESTS]].concat());
         let before = server.cpu();
-        let report = send(self, server, seconds, flags);
+        let report = self.send(server, seconds, flags);
         let served = server.cpu();
         Self::found(&report, before, served, served)
     }
 
     /// Loads a node of its own that gives its 202 at `written` and has no broker, and removes what it kept: nothing else of it needs the load's CPU.
     pub(crate) fn load_lone_node(&self, port: u16, seconds: u64, flags: &[&str]) -> Load {
-        self.load_lone_node_by(Self::send, port, seconds, flags)
-    }
-
-    /// The same with more than its disk may take: what is accepted pays for what is refused.
-    pub(crate) fn overload_lone_node(&self, port: u16, seconds: u64, flags: &[&str]) -> Load {
-        self.load_lone_node_by(Self::push, port, seconds, flags)
-    }
-
-    fn load_lone_node_by(&self, send: SendBy, port: u16, seconds: u64, flags: &[&str]) -> Load {
         // All of a run has to find room: nobody takes anything away.
         let node = self.node("lone", port, &["--ack", "written", "--journal-max", "16GiB"]);
-        let load = self.load_new_by(send, &node, seconds, flags);
+        let load = self.load_new(&node, seconds, flags);
         drop(node);
         self.forget("lone");
         load
@@ -122,7 +106,7 @@ impl Lab {
             Some(FELL_BEHIND) => {
                 eprintln!("{}: the load tester fell behind; its latencies say little", server.name);
             }
-            Some(NONE_HELD) => eprintln!("{}: no rate held", server.name),
+            Some(NONE_HELD) if command == ["limit"] => eprintln!("{}: no rate held", server.name),
             _ => assert!(status.success(), "{}: the load tester failed", server.name),
         }
         let report = fs::read(self.folder.join("report.json")).expect("a report");

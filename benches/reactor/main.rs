@@ -99,7 +99,7 @@ impl Run {
                 seconds,
                 &[&BATCH[..], &["--rate", BATCHES_PER_SECOND]].concat(),
             ),
-            Self::AllBatches => lab.overload_lone_node(NODE_PORT, seconds, &BATCH),
+            Self::AllBatches => lab.load_lone_node(NODE_PORT, seconds, &BATCH),
         }
     }
 }
