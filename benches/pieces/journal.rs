@@ -43,6 +43,7 @@ impl Segments {
         let options = AppenderOptions {
             segment_bytes: SEGMENT_BYTES,
             unsynced_bytes_max: SEGMENT_BYTES,
+            write_bytes: SEGMENT_BYTES,
             sync_bytes: SYNC_BYTES,
             sync_after_ms: 1000,
         };

@@ -24,8 +24,6 @@ const DEPTHS: [&str; 2] = ["1", "16"];
 /// A batch that `scripts/bench-lab` makes.
 const BATCH: [&str; 4] = ["--path", "/v1/events/batch", "--payload", "batch.json"];
 const BATCH_EVENTS: f64 = 100.0;
-/// Enough to keep the node busy with batches. With more of them, this measures how fast a virtual machine gets new memory (docs/performance.md).
-const BATCH_CONNECTIONS: &str = "16";
 /// A rate that both single events and batches are held to.
 const SINGLES_PER_SECOND: &str = "100000";
 /// As many events.
@@ -100,10 +98,7 @@ impl Run {
                 seconds,
                 &[&BATCH[..], &["--rate", BATCHES_PER_SECOND]].concat(),
             ),
-            Self::AllBatches => {
-                let connections = ["--connections", BATCH_CONNECTIONS];
-                lab.load_lone_node(NODE_PORT, seconds, &[&BATCH[..], &connections].concat())
-            }
+            Self::AllBatches => lab.load_lone_node(NODE_PORT, seconds, &BATCH),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The writing side of a core's log: a state machine that its reactor drives.
 //!
-//! Batches are written one at a time, each with one `writev` into the page cache, into a file whose space is there. Even that may wait for the
+//! Batches are written one at a time, each with one `writev` into the page cache, or a few if it is large, into a file whose space is there. Even that may wait for the
 //! disk (ext4 notes the time of the change in its own journal, whose commit may be under way), so it is the driver that waits, not the reactor;
 //! what comes meanwhile makes the next batch. They are synced in the background: by group, one sync at a time, as soon as an answer waits for it,
 //! and otherwise so often that little is at stake in a power cut and the kernel never holds so many dirty pages that it would slow writers down.
@@ -70,6 +70,8 @@ pub struct AppenderOptions {
     pub segment_bytes: usize,
     /// Most bytes that are written and not synced: beyond, nothing more is taken, and no write can be made to wait by the kernel.
     pub unsynced_bytes_max: usize,
+    /// A batch that is larger is written in pieces of this size.
+    pub write_bytes: usize,
     /// From so many unsynced bytes on, a sync begins.
     pub sync_bytes: usize,
     /// After so many milliseconds, a sync begins.
@@ -112,13 +114,45 @@ struct Batch {
     records: Bytes,
 }
 
-/// A write that is under way.
+/// A batch that is being written.
 struct Writing {
     batch: Batch,
     /// Whether it was written before, into a segment that was given up.
     is_again: bool,
-    /// Without what follows the records, the batch is whole too: it must not count as refused.
-    bytes_min: usize,
+    /// Where what is left of it goes.
+    at: u64,
+    /// What is left of it, one behind the other.
+    parts: [Bytes; 3],
+    /// How many bytes the write that is under way has to take, if there is one.
+    bytes_min: Option<usize>,
+}
+
+impl Writing {
+    /// Begins to write the next piece, of about `write_bytes`.
+    fn next_piece(&mut self, write_bytes: usize) -> (u64, [Bytes; 3]) {
+        let [front, records, behind] = &self.parts;
+        let wanted = front.len() + records.len();
+        // Without what follows the records, the batch is whole too, and must not count as refused: so that never goes alone.
+        let is_last = wanted <= write_bytes;
+        let mut left = if is_last { wanted + behind.len() } else { write_bytes };
+        self.bytes_min = Some(left.min(wanted));
+        let at = self.at;
+        self.at += left as u64;
+        let piece = self.parts.each_mut().map(|part| {
+            let piece = part.split_to(part.len().min(left));
+            left -= piece.len();
+            piece
+        });
+        (at, piece)
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.bytes_min.is_some()
+    }
+
+    fn is_done(&self) -> bool {
+        self.parts.iter().all(Bytes::is_empty)
+    }
 }
 
 struct Syncing {
@@ -254,8 +288,11 @@ impl Appender {
 
     /// What is to be done now, if anything: call it until there is nothing.
     pub fn poll(&mut self, now_ms: u64) -> Option<Wish> {
+        if self.writing.is_some() {
+            return self.write_piece();
+        }
         // A sync of what was given up has to come back first.
-        if self.writing.is_some() || self.wants_rewrite && self.syncing.is_some() {
+        if self.wants_rewrite && self.syncing.is_some() {
             return None;
         }
         if self.retry_ms.is_some_and(|at| at > now_ms) {
@@ -264,10 +301,10 @@ impl Appender {
         self.retry_ms = None;
         let is_again = self.wants_rewrite;
         let batch = if is_again { self.unsynced[self.rewritten].clone() } else { self.batch.clone()? };
-        match self.write(&batch) {
-            Ok((write, bytes_min)) => {
-                self.writing = Some(Writing { batch, is_again, bytes_min });
-                Some(Wish::Write(write))
+        match self.place(&batch) {
+            Ok((at, parts)) => {
+                self.writing = Some(Writing { batch, is_again, at, parts, bytes_min: None });
+                self.write_piece()
             }
             Err(error) => {
                 if is_again {
@@ -279,8 +316,16 @@ impl Appender {
         }
     }
 
-    /// Where and what to write of a batch: into the segment in use, or into the next one. And how many bytes of it have to be taken.
-    fn write(&mut self, batch: &Batch) -> Result<(SegmentWrite, usize), AppendError> {
+    /// The next piece of the batch that is being written, unless one is under way.
+    fn write_piece(&mut self) -> Option<Wish> {
+        let writing = self.writing.as_mut().filter(|writing| !writing.is_under_way())?;
+        let (at, parts) = writing.next_piece(self.options.write_bytes);
+        let file = self.active.as_ref().expect("it is written there").file.as_raw_fd();
+        Some(Wish::Write(SegmentWrite { file, at, parts }))
+    }
+
+    /// Where a batch goes, and what is written: into the segment in use, or into the next one.
+    fn place(&mut self, batch: &Batch) -> Result<(u64, [Bytes; 3]), AppendError> {
         let Batch { head, records } = batch;
         let fits = |active: &Active| records.len() <= self.options.room_behind(active.position);
         let mut header = None;
@@ -297,19 +342,18 @@ impl Appender {
         let bytes = batch_bytes(records.len());
         active.position += bytes;
         let padding = bytes - BATCH_HEAD_BYTES - records.len();
-        let bytes_min = front.len() + records.len();
         let parts = [front, records.clone(), Bytes::from_static(&ZEROS[..padding + END_BYTES])];
-        Ok((SegmentWrite { file: active.file.as_raw_fd(), at: at as u64, parts }, bytes_min))
+        Ok((at as u64, parts))
     }
 
-    /// The write that was polled has ended. Returns the batch that was brought, if it is written now: it survives the end of the process.
+    /// The write that was polled has ended. Returns the batch that was brought, if all of it is written now: it survives the end of the process.
     pub fn handle_written(
         &mut self,
         result: Result<usize, Errno>,
         now_ms: u64,
     ) -> Option<(BatchHead, Bytes)> {
-        let Writing { batch, is_again, bytes_min } =
-            self.writing.take().expect("one at a time, and it was polled");
+        let mut writing = self.writing.take().expect("one at a time, and it was polled");
+        let bytes_min = writing.bytes_min.take().expect("it was polled");
         if std::mem::take(&mut self.is_spoilt) {
             self.give_up();
             return None;
@@ -317,12 +361,17 @@ impl Appender {
         // Short writes to a local file come with a full or failing disk.
         if !result.is_ok_and(|written| written >= bytes_min) {
             self.give_up();
-            if is_again || std::mem::replace(&mut self.has_failed, true) {
+            if writing.is_again || std::mem::replace(&mut self.has_failed, true) {
                 self.rest(now_ms);
             }
             // Else, perhaps it was only this segment.
             return None;
         }
+        if !writing.is_done() {
+            self.writing = Some(writing);
+            return None;
+        }
+        let Writing { batch, is_again, .. } = writing;
         let active = self.active.as_mut().expect("it was written there");
         active.end = batch.head.end();
         if is_again {
@@ -446,9 +495,10 @@ impl Appender {
             return; // of a segment that was given up meanwhile
         }
         if result.is_err() {
-            if self.writing.is_some() {
+            if self.writing.as_ref().is_some_and(Writing::is_under_way) {
                 self.is_spoilt = true;
             } else {
+                self.writing = None;
                 self.give_up();
             }
             return;
@@ -484,5 +534,117 @@ impl AppenderOptions {
     pub fn room_behind(&self, position: usize) -> usize {
         let used = position + BATCH_HEAD_BYTES + 2 * END_BYTES;
         self.segment_bytes.saturating_sub(used)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::journal::format::END_BYTES;
+    use crate::journal::watermarks::CoreLog;
+    use crate::journal::{CoreId, LogId};
+
+    const SEGMENT: usize = 64 << 10;
+    const WRITE: usize = 1000;
+
+    /// An appender with two segments, and what tells of its file.
+    fn appender() -> Appender {
+        let id = LogId { core: CoreId(0), epoch: 1 };
+        let log = Arc::new(Log::new(id, PathBuf::from("log"), Arc::new(CoreLog::default()), Vec::new()));
+        let (spares, receiver) = bounded(2);
+        for epoch in 1..=2 {
+            let file = std::fs::File::open("/dev/null").expect("a descriptor");
+            let path = PathBuf::from(epoch.to_string());
+            assert!(spares.send(Spare { file: Box::new(file), path, epoch }).is_ok());
+        }
+        let options = AppenderOptions {
+            segment_bytes: SEGMENT,
+            unsynced_bytes_max: SEGMENT,
+            write_bytes: WRITE,
+            sync_bytes: SEGMENT,
+            sync_after_ms: 1000,
+        };
+        Appender::new(log, receiver, bounded(1).0, options)
+    }
+
+    /// The next piece, and its bytes; there is no other before it was written.
+    fn piece(appender: &mut Appender) -> (RawFd, u64, Vec<u8>) {
+        let Some(Wish::Write(SegmentWrite { file, at, parts })) = appender.poll(0) else {
+            panic!("there is a piece")
+        };
+        assert!(appender.poll(0).is_none(), "one write at a time");
+        (file, at, parts.concat())
+    }
+
+    fn batch(bytes: usize) -> (BatchHead, Bytes) {
+        (BatchHead { first: Offset(0), events: 3 }, Bytes::from(vec![7; bytes]))
+    }
+
+    #[test]
+    fn a_large_batch_is_written_in_pieces_and_counts_when_the_last_is() {
+        // Up to a piece that what follows the records has just no room in.
+        for bytes in (2 * WRITE..3 * WRITE).step_by(7) {
+            let mut appender = appender();
+            let (head, records) = batch(bytes);
+            appender.append(head, records.clone()).expect("room");
+            let (mut file, mut pieces) = (Vec::new(), 0);
+            let written = loop {
+                let (_, at, bytes) = piece(&mut appender);
+                assert_eq!(at, file.len() as u64, "one behind the other");
+                assert!(bytes.len() <= WRITE + ZEROS.len());
+                file.extend(&bytes);
+                pieces += 1;
+                assert!(appender.is_busy());
+                if let Some(written) = appender.handle_written(Ok(bytes.len()), 0) {
+                    break written;
+                }
+            };
+            assert_eq!(written, (head, records.clone()));
+            assert!(pieces >= 3 && !appender.is_busy() && appender.poll(0).is_none());
+            let end = HEADER_BYTES + batch_bytes(bytes);
+            assert_eq!(file.len(), end + END_BYTES);
+            assert_eq!(file[HEADER_BYTES + BATCH_HEAD_BYTES..][..bytes], records);
+        }
+    }
+
+    #[test]
+    fn a_piece_that_fails_has_all_of_the_batch_written_into_another_segment() {
+        let mut appender = appender();
+        let (head, records) = batch(2 * WRITE);
+        appender.append(head, records).expect("room");
+        let (first, _, bytes) = piece(&mut appender);
+        assert_eq!(appender.handle_written(Ok(bytes.len()), 0), None);
+        let (_, _, bytes) = piece(&mut appender);
+        assert_eq!(appender.handle_written(Ok(bytes.len() - 1), 0), None, "short");
+        let (second, at, _) = piece(&mut appender);
+        assert_ne!(first, second);
+        assert_eq!(at, 0, "from its beginning on");
+        assert_eq!(appender.handle_written(Err(Errno::IO), 0), None);
+        assert!(matches!(appender.poll(0), Some(Wish::Refused(AppendError::Failed))));
+    }
+
+    #[test]
+    fn a_sync_that_fails_between_two_pieces_gives_the_segment_up() {
+        let mut appender = appender();
+        let (head, records) = batch(10);
+        appender.append(head, records).expect("room");
+        let (_, _, bytes) = piece(&mut appender);
+        assert!(appender.handle_written(Ok(bytes.len()), 0).is_some());
+        let (_, records) = batch(2 * WRITE);
+        appender.append(BatchHead { first: head.end(), events: 1 }, records).expect("room");
+        let (first, _, bytes) = piece(&mut appender);
+        assert!(appender.poll_sync(true, 0).is_some());
+        assert_eq!(appender.handle_written(Ok(bytes.len()), 0), None);
+        appender.handle_synced(Err(Errno::IO), 0);
+        let (second, at, bytes) = piece(&mut appender);
+        assert_ne!(first, second);
+        assert_eq!(at, 0);
+        assert_eq!(
+            bytes.len(),
+            HEADER_BYTES + batch_bytes(10) + END_BYTES,
+            "what was not synced comes first"
+        );
     }
 }

@@ -28,6 +28,9 @@ use crate::telemetry::{CoreMetrics, Earlier};
 const SEGMENT_BYTES_MAX: usize = 16 << 20;
 /// Segments that each core should be able to have.
 const SEGMENTS_EACH: usize = 4;
+/// Most bytes of a write. The page cache takes folios as large as the write, and those of 2 MiB and more are the first that a host takes back from a virtual machine
+/// that does not use them, and slow to come again.
+const WRITE_BYTES: usize = 512 << 10;
 /// Bytes of a core that a power cut may lose at level `written`, where the disk keeps up.
 const SYNC_BYTES: usize = 4 << 20;
 /// The same, where it does not; beyond, new events are refused.
@@ -88,6 +91,7 @@ fn appender_options(segment_bytes: usize) -> AppenderOptions {
     AppenderOptions {
         segment_bytes,
         unsynced_bytes_max: UNSYNCED_BYTES_MAX.max(2 * segment_bytes),
+        write_bytes: WRITE_BYTES,
         sync_bytes: SYNC_BYTES,
         sync_after_ms: SYNC_AFTER_MS,
     }

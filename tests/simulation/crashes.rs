@@ -37,6 +37,7 @@ fn small(dice: &mut Dice) -> Plan {
         ack: AckLevel::ALL[dice.below(3)],
         queue_bytes: 200 << dice.below(12),
         segment_bytes: 160 << 10,
+        write_bytes: (2 << 10) << dice.below(8),
         journal_bytes: (160 << 10) * (2 + dice.below(8) as u64),
         forwarder: 50 + dice.below(900),
         ..CALM
@@ -77,6 +78,7 @@ fn what_an_earlier_use_of_a_segment_left_never_comes_back() {
                 ack: AckLevel::Written,
                 uniform: Some(500 + dice.below(2000)),
                 segment_bytes: SEGMENT,
+                write_bytes: (2 << 10) << dice.below(8),
                 journal_bytes: 4 * SEGMENT as u64,
                 forwarder: 900,
                 ..CALM

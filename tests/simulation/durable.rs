@@ -18,6 +18,8 @@ use rustix::io::Errno;
 use crate::driver::Dice;
 
 const SEGMENT: usize = 64 << 10;
+/// Less than many a batch has.
+const WRITE: usize = 700;
 const SECTOR: usize = 512;
 const BATCHES: usize = 800;
 const POINTS: usize = 1000;
@@ -113,6 +115,7 @@ fn record(folder: &Path, log: LogId) -> (Vec<Event>, Batches) {
     let appending = AppenderOptions {
         segment_bytes: SEGMENT,
         unsynced_bytes_max: 4 * SEGMENT,
+        write_bytes: WRITE,
         sync_bytes: SEGMENT,
         sync_after_ms: 1000,
     };
@@ -179,6 +182,8 @@ fn at_any_point_of_a_power_cut_what_was_told_to_be_synced_is_there() {
     let log = LogId { core: CoreId(0), epoch: 1 };
     let (events, batches) = record(folder.path(), log);
     assert!(events.iter().filter(|event| matches!(event, Event::Synced { .. })).count() > 50);
+    let writes = events.iter().filter(|event| matches!(event, Event::Written { .. })).count();
+    assert!(writes > BATCHES + BATCHES / 2, "many batches came in pieces: {writes}");
     let mut dice = Dice(11);
     let mut most = Offset(0);
     for point in 0..POINTS {

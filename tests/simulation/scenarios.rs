@@ -30,6 +30,7 @@ pub(crate) const CALM: Plan = Plan {
     ack: AckLevel::Queued,
     queue_bytes: 1 << 20,
     segment_bytes: 200 << 10,
+    write_bytes: 1 << 20,
     journal_bytes: 4 << 20,
     connections_max: 100,
     cut_after: None,

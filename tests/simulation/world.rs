@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) ack: AckLevel,
     pub(crate) queue_bytes: usize,
     pub(crate) segment_bytes: usize,
+    /// Larger batches are written in pieces.
+    pub(crate) write_bytes: usize,
     pub(crate) journal_bytes: u64,
     pub(crate) connections_max: usize,
     /// After this many turns the node is told to cut all connections.
@@ -133,6 +135,7 @@ pub(crate) fn parts<D: Disk + Clone>(
     let appending = AppenderOptions {
         segment_bytes: plan.segment_bytes,
         unsynced_bytes_max: 4 * plan.segment_bytes,
+        write_bytes: plan.write_bytes,
         sync_bytes: 16 << 10,
         sync_after_ms: 1000,
     };
