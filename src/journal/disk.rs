@@ -5,7 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FallocateFlags, FlockOperation, RenameFlags, fallocate, flock, renameat_with};
+use rustix::fs::{
+    Advice, CWD, FallocateFlags, FlockOperation, RenameFlags, fadvise, fallocate, flock, renameat_with,
+};
 use rustix::io::Errno;
 
 use super::appender::SegmentFile;
@@ -44,6 +46,9 @@ pub trait Disk {
 
     /// Reads a file from `at` on into `buffer`, up to `most` bytes.
     fn read(&self, path: &Path, at: u64, most: usize, buffer: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Has the page cache let go of a file, all of which is synced.
+    fn uncache(&self, path: &Path) -> io::Result<()>;
 
     /// The size of a file.
     fn bytes(&self, path: &Path) -> io::Result<u64>;
@@ -129,6 +134,10 @@ impl Disk for FileSystem {
         }
         buffer.truncate(filled);
         Ok(())
+    }
+
+    fn uncache(&self, path: &Path) -> io::Result<()> {
+        Ok(fadvise(File::open(path)?, 0, None, Advice::DontNeed)?)
     }
 
     fn bytes(&self, path: &Path) -> io::Result<u64> {
@@ -301,6 +310,10 @@ impl JournalLock {
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSliceMut;
+
+    use rustix::io::{ReadWriteFlags, preadv2};
+
     use super::*;
 
     #[test]
@@ -324,6 +337,28 @@ mod tests {
         disk.read(&path, 60, 8, &mut bytes).expect("read");
         assert_eq!(bytes, [0, 0, 0, 0, 7, 7, 7, 7]);
         assert_eq!(disk.names(&folder.path().join("nothing")).expect("none"), [""; 0]);
+    }
+
+    #[test]
+    fn the_page_cache_lets_go_of_a_file_that_is_synced() {
+        // Not where temporary files are: those may lie in memory, and stay there.
+        let own = std::env::current_exe().expect("a path");
+        let folder = tempfile::tempdir_in(own.parent().expect("a folder")).expect("a folder");
+        let path = folder.path().join("1.segment");
+        drop(FileSystem.make_segment(&path, 1 << 20, Space::Written).expect("made"));
+        FileSystem.sync_segment(&path).expect("synced");
+        let read_cached = || {
+            let mut byte = [0];
+            let file = File::open(&path).expect("there");
+            preadv2(&file, &mut [IoSliceMut::new(&mut byte)], 500 << 10, ReadWriteFlags::NOWAIT)
+        };
+        match read_cached() {
+            // Not every file system can tell.
+            Err(Errno::OPNOTSUPP) => return,
+            cached => assert_eq!(cached, Ok(1)),
+        }
+        FileSystem.uncache(&path).expect("it can");
+        assert_eq!(read_cached(), Err(Errno::AGAIN));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::appender::{SegmentFile, Spare};
 use super::checkpoint::{CheckpointError, write_checkpoint};
@@ -41,6 +41,8 @@ pub struct KeeperOptions {
     pub segment_bytes: usize,
     /// How a new one takes its space.
     pub space: Space,
+    /// Bytes of each log that may stay in the page cache: those that are read first.
+    pub cached_bytes: u64,
     /// Whether releases are taken: nobody forwards, so nobody else moves what is settled.
     pub takes_releases: bool,
 }
@@ -52,6 +54,8 @@ struct Live {
     free: Vec<PathBuf>,
     /// Number of the next file.
     next_file: u64,
+    /// Of the segments below this number, the page cache keeps what it is to keep.
+    next_uncached: u64,
 }
 
 /// A log that an earlier life of the node left.
@@ -135,7 +139,7 @@ impl<D: Disk> Keeper<D> {
     pub fn add_live(&mut self, log: Arc<Log>) -> io::Result<Receiver<Spare>> {
         self.disk.make_folder(log.folder())?;
         let (spares, receiver) = bounded(SPARES_MAX);
-        self.live.push(Live { log, spares, free: Vec::new(), next_file: 0 });
+        self.live.push(Live { log, spares, free: Vec::new(), next_file: 0, next_uncached: 0 });
         Ok(receiver)
     }
 
@@ -164,6 +168,7 @@ impl<D: Disk> Keeper<D> {
         };
         let outcome = self.write_down(now_ms, now_ms >= self.written_ms + interval);
         self.remove_done();
+        self.uncache();
         let can_checkpoint = outcome.is_ok();
         let outcome = outcome.and_then(|()| self.supply());
         self.gauges.bytes.store(self.bytes, Ordering::Relaxed);
@@ -291,6 +296,21 @@ impl<D: Disk> Keeper<D> {
                 } else if remove(&self.disk, &path) {
                     self.bytes -= bytes;
                 }
+            }
+        }
+    }
+
+    /// Has the page cache let go of what will be read last. It would not find room by itself before all memory is taken, and then while events are written.
+    fn uncache(&mut self) {
+        let kept = self.options.cached_bytes / self.options.segment_bytes as u64;
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        for live in &mut self.live {
+            for Segment { path, number, is_suspect, .. } in live.log.synced_behind(kept, live.next_uncached) {
+                // What the disk has failed may be nowhere else.
+                if !is_suspect && let Err(error) = self.disk.uncache(&path) {
+                    debug!(%error, file = %path.display(), "the page cache keeps a segment");
+                }
+                live.next_uncached = number + 1;
             }
         }
     }

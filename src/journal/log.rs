@@ -193,6 +193,15 @@ impl Log {
         done
     }
 
+    /// Segments from number `from` on that are synced to their ends, without the first `kept` of all.
+    pub(super) fn synced_behind(&self, kept: usize, from: u64) -> Vec<Segment> {
+        let synced = self.marks.synced();
+        let segments = self.segments.lock();
+        let start = segments.partition_point(|segment| segment.number < from).max(kept);
+        let is_synced = |segment: &&Segment| segment.end.is_some_and(|end| end <= synced);
+        segments.range(start.min(segments.len())..).take_while(is_synced).cloned().collect()
+    }
+
     /// How many segments it has in use.
     pub fn segments(&self) -> usize {
         self.segments.lock().len()
@@ -236,6 +245,24 @@ mod tests {
         let numbers: Vec<_> = [9, 14, 15, 17, 18, 29, 30].into_iter().map(found).collect();
         assert_eq!(numbers, [Some(0), Some(1), Some(3), Some(3), Some(1), Some(2), None]);
         assert_eq!((log.next_first(Offset(10)), log.next_first(Offset(20))), (Some(Offset(15)), None));
+    }
+
+    #[test]
+    fn segments_are_synced_behind_when_they_are_full_and_far_from_the_front() {
+        let log = log((0..6).map(|n| segment(n, 10 * n, (n < 5).then_some(10 * n + 10))).collect());
+        let behind = |kept, from| -> Vec<u64> {
+            log.synced_behind(kept, from).iter().map(|segment| segment.number).collect()
+        };
+        log.marks().set_appended(Offset(60));
+        log.marks().set_written(Offset(60));
+        assert_eq!(behind(0, 0), [0; 0]);
+        log.marks().set_synced(Offset(39));
+        assert_eq!((behind(0, 0), behind(1, 0), behind(1, 2)), (vec![0, 1, 2], vec![1, 2], vec![2]));
+        log.marks().set_synced(Offset(60));
+        assert_eq!(
+            (behind(3, 0), behind(3, 4), behind(7, 0), behind(0, 9)),
+            (vec![3, 4], vec![4], vec![], vec![])
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::NodeError;
+use super::plan::memory;
 use crate::clock;
 use crate::config::{AckLevel, ConfigError, ServeOptions};
 use crate::event::{RECORD_BYTES_EXTRA_MAX, RecordError, Records};
@@ -31,6 +32,8 @@ const SEGMENTS_EACH: usize = 4;
 /// Most bytes of a write. The page cache takes folios as large as the write, and those of 2 MiB and more are the first that a host takes back from a virtual machine
 /// that does not use them, and slow to come again.
 const WRITE_BYTES: usize = 512 << 10;
+/// What part of the memory the journal may have of the page cache: this one of so many.
+const CACHED_PART: usize = 4;
 /// Bytes of a core that a power cut may lose at level `written`, where the disk keeps up.
 const SYNC_BYTES: usize = 4 << 20;
 /// The same, where it does not; beyond, new events are refused.
@@ -139,6 +142,7 @@ impl Journal {
             segment_bytes,
             // Whose answers wait for syncs is not to wait for the file system's notes as well.
             space: if options.ack == AckLevel::Synced { Space::Written } else { Space::Reserved },
+            cached_bytes: (memory() / CACHED_PART / cores.len()) as u64,
             takes_releases: !has_broker,
         };
         let cores = cores.to_vec();

@@ -81,7 +81,7 @@ pub(super) fn queue_share(options: &ServeOptions, reactors: usize) -> Result<usi
 pub(super) fn held_bytes_max(options: &ServeOptions, reactors: usize) -> Result<usize, ConfigError> {
     let limits = &options.limits;
     let least = limits.queue_max + reactors * 2 * limits.max_batch_body;
-    let memory = limits.memory_max.unwrap_or_else(|| half_of_memory().max(least));
+    let memory = limits.memory_max.unwrap_or_else(|| (memory() / 2).max(least));
     if memory < least {
         return Err(ConfigError::Flag {
             flag: "memory-max",
@@ -94,8 +94,8 @@ pub(super) fn held_bytes_max(options: &ServeOptions, reactors: usize) -> Result<
     Ok(memory - limits.queue_max)
 }
 
-/// Half of the memory that this process may have: of the machine, or of its cgroup (version 2) if that is less.
-fn half_of_memory() -> usize {
+/// Memory that this process may have: of the machine, or of its cgroup (version 2) if that is less.
+pub(super) fn memory() -> usize {
     let machine = sysinfo();
     let machine = usize::try_from(machine.totalram * u64::from(machine.mem_unit)).unwrap_or(usize::MAX);
     // The innermost cgroup that says something: `max` is no number. Its parents may say less, which no container does.
@@ -103,7 +103,7 @@ fn half_of_memory() -> usize {
         let path = text.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
         fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.max")).ok()?.trim().parse::<usize>().ok()
     });
-    group.map_or(machine, |group| group.min(machine)) / 2
+    group.map_or(machine, |group| group.min(machine))
 }
 
 /// How many connections the descriptors are enough for.

@@ -247,6 +247,13 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn uncache(&self, path: &Path) -> io::Result<()> {
+        let state = self.0.borrow();
+        let inode = *state.names.get(path).ok_or_else(missing)?;
+        assert!(state.inodes[inode].dirty.is_empty(), "it is nowhere but in the page cache");
+        Ok(())
+    }
+
     fn bytes(&self, path: &Path) -> io::Result<u64> {
         let state = self.0.borrow();
         let inode = *state.names.get(path).ok_or_else(missing)?;

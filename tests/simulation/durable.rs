@@ -99,6 +99,7 @@ fn record(folder: &Path, log: LogId) -> (Vec<Event>, Batches) {
         journal_bytes_max: 1 << 30,
         segment_bytes: SEGMENT,
         space: Space::Reserved,
+        cached_bytes: 0,
         takes_releases: false,
     };
     let mut epochs = Dice(9);

@@ -112,6 +112,7 @@ pub(crate) fn parts<D: Disk + Clone>(
         journal_bytes_max: plan.journal_bytes,
         segment_bytes: plan.segment_bytes,
         space: Space::Reserved,
+        cached_bytes: 0,
         takes_releases: false,
     };
     let mut keeper = Keeper::new(
