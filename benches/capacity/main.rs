@@ -15,7 +15,7 @@ mod lab;
 use std::fs;
 
 use lab::statistics::Interval;
-use lab::{Lab, Server, rounds_and_seconds};
+use lab::{Lab, Server, WarmMemory, rounds_and_seconds};
 
 const NODE_PORT: u16 = 18480;
 /// Bodies, bytes.
@@ -53,6 +53,7 @@ struct Estimate {
 fn main() {
     let (rounds, _) = rounds_and_seconds(1);
     let lab = Lab::open();
+    let _memory = WarmMemory::of_free();
     let mut rows = Vec::new();
     let mut worst = [0.0_f64; 2];
     for size in SIZES {
@@ -143,9 +144,8 @@ fn estimate(lab: &Lab, body: &str, most: Option<f64>) -> Estimate {
 }
 
 fn new_node(lab: &Lab) -> Server {
-    lab.fill_memory();
     // All of a search has to find room: nobody takes anything away.
-    lab.node("lone", NODE_PORT, &["--ack", "written", "--journal-max", "40GiB"])
+    lab.node("lone", NODE_PORT, &["--ack", "written", "--journal-max", "50GiB"])
 }
 
 fn forget(lab: &Lab, node: Server) {

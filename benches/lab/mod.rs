@@ -3,18 +3,19 @@
 //! Servers run on CPU 0; the load, forwarders and the broker on CPU 1. `scripts/bench-lab` makes the folder that a [`Lab`] stands for.
 
 mod load;
+mod memory;
 pub(crate) mod plot;
 mod server;
 pub(crate) mod statistics;
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use load::Load;
+pub(crate) use memory::WarmMemory;
 pub(crate) use server::{Cpu, Server};
 
 pub(crate) const SERVER_CPU: &str = "0";
@@ -112,22 +113,6 @@ impl Lab {
         let (url, queue) = (Self::amqp_url(), format!("peer-forebay.{level}"));
         let flags = ["--ack", level, "--amqp-url", &url, "--queue", &queue, "--queue-type", "classic"];
         self.node(level, port, &[&flags[..], &["--queue-max", "1GiB"]].concat())
-    }
-
-    /// Has the page cache take what memory is free, as on a machine that has run for a while. A journal that grows needs new pages all the time; of a virtual
-    /// machine's free memory its host may have taken back what was not in use, and hands it out slowly.
-    pub(crate) fn fill_memory(&self) {
-        let memory = fs::read_to_string("/proc/meminfo").expect("Linux tells");
-        let free = memory.lines().find_map(|line| line.strip_prefix("MemFree:")).expect("how much is free");
-        let kib: u64 = free.trim().trim_end_matches(" kB").parse().expect("a number");
-        // What an earlier one has put into the cache stays there.
-        let path = (0..u32::MAX)
-            .map(|number| self.folder.join(format!("hole-{number}")))
-            .find(|path| !path.exists());
-        let path = path.expect("a name that is free");
-        File::create(&path).and_then(|hole| hole.set_len(kib << 10)).expect("a file with nothing in it");
-        let mut hole = File::open(&path).expect("the same");
-        io::copy(&mut hole, &mut io::sink()).expect("zeros");
     }
 
     /// Removes what a node has kept, so that the next one of that name begins anew.
