@@ -41,7 +41,7 @@ fn main() {
     }
     let (rounds, seconds) = rounds_and_seconds(10);
     let rate = number("RATE", 10_000).to_string();
-    // What each tool adds by itself counts the less, the longer the node takes: `synced` waits for the disk.
+    // What each tool adds by itself counts the less, the longer the node takes: `synced` waits for the disk, `confirmed` for those of a quorum queue.
     let level = std::env::var("LEVEL").unwrap_or_else(|_| "written".to_owned());
     let pause_ms = std::env::var("PAUSE_MS").ok();
     let lab = Lab::open();
@@ -51,7 +51,7 @@ fn main() {
         for is_ours in [round % 2 == 0, round % 2 != 0] {
             let server = match &pause_ms {
                 Some(pause_ms) => pausing(&lab, pause_ms),
-                None => lab.node(NODE, PORT, &["--ack", &level, "--journal-max", "16GiB"]),
+                None => node(&lab, &level),
             };
             if is_ours {
                 ours.push(loadtest(&lab, &server, seconds, &rate));
@@ -66,6 +66,14 @@ fn main() {
         eprintln!("round {round}: forebay-loadtest {:?}, oha {:?}", ours[round], theirs[round]);
     }
     print(&ours, &theirs, &rate);
+}
+
+/// A node that gives its 202 at `level`; with the script's broker, if there is one.
+fn node(lab: &Lab, level: &str) -> Server {
+    let url = Lab::has_broker().then(Lab::amqp_url);
+    let mut flags = vec!["--ack", level, "--journal-max", "16GiB"];
+    flags.extend(url.iter().flat_map(|url| ["--amqp-url", url, "--queue", NODE, "--queue-type", "quorum"]));
+    lab.node(NODE, PORT, &flags)
 }
 
 /// The server that answers after a pause.
