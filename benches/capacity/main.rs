@@ -107,7 +107,7 @@ fn write_body(lab: &Lab, size: usize) -> String {
     name
 }
 
-/// None where no rate held: the disk of a virtual machine may take seconds for a write, once it has taken some gigabytes.
+/// None where no rate held, as it may be where the kernel looks for memory or the disk falls behind.
 fn look(lab: &Lab, body: &str) -> Option<Found> {
     let all = estimate(lab, body, None);
     let half = estimate(lab, body, Some(all.rate));

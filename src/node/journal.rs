@@ -29,8 +29,8 @@ use crate::telemetry::{CoreMetrics, Earlier};
 const SEGMENT_BYTES_MAX: usize = 16 << 20;
 /// Segments that each core should be able to have.
 const SEGMENTS_EACH: usize = 4;
-/// Most bytes of a write. The page cache takes folios as large as the write, and those of 2 MiB and more are the first that a host takes back from a virtual machine
-/// that does not use them, and slow to come again.
+/// Most bytes of a write. Of several megabytes, it takes two to three times as long for each. The page cache takes folios as large as the write, and probably those of
+/// 2 MiB are slow to come where a virtual machine's host takes back what it does not use.
 const WRITE_BYTES: usize = 512 << 10;
 /// What part of the memory the journal may have of the page cache: this one of so many.
 const CACHED_PART: usize = 4;
