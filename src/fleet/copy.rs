@@ -185,43 +185,52 @@ impl LocalCopy {
 
     /// Brings the files to what the fleet has, and finds out what the fleet is to be told. Writes to the disk and waits for it.
     pub(super) fn sync(&mut self, progress: &Progress, saves_progress: bool) -> Synced {
+        let pending = match self.settle(&progress.roster) {
+            Ok(pending) => pending,
+            Err(error) => {
+                self.tell(&error);
+                self.hold_in_memory(&progress.roster);
+                return Synced { pending: Vec::new(), has_failed: true };
+            }
+        };
+        let saved = if saves_progress { self.save(progress) } else { Ok(()) };
+        match &saved {
+            Ok(()) => self.told.clear(),
+            Err(error) => self.tell(error),
+        }
+        Synced { pending, has_failed: saved.is_err() }
+    }
+
+    /// Until there is nothing to take: what is served is read without the files' locks, so an edit may come with it, which no look would find any more.
+    fn settle(&mut self, roster: &Roster) -> Result<Vec<Change>, FileError> {
+        loop {
+            let findings = self.reconcile(roster)?;
+            tell_findings(&findings);
+            if findings.taken == 0 && findings.keys.is_none() {
+                return Ok(findings.pending);
+            }
+            self.credentials.replace(self.files.load()?);
+        }
+    }
+
+    /// Writes to the files what they are to take. Under the locks that every edit takes, and from the files as they are now: no edit is lost between a look and a write.
+    fn reconcile(&mut self, roster: &Roster) -> Result<Findings, FileError> {
         let (mut findings, mut bases) = (Findings::default(), self.bases.clone());
-        // Under the locks that every edit takes, and from the files as they are now: no edit is lost between a look and a write.
         let edited = AppsFile::new(&self.paths.apps).edit(|registry| {
-            bases.reconcile_apps(registry, &progress.roster.registry, &mut findings);
+            bases.reconcile_apps(registry, &roster.registry, &mut findings);
             KeysFile::new(&self.paths.keys).replace(|text| {
-                bases.reconcile_keys(text, &progress.roster.keys, &mut findings);
+                bases.reconcile_keys(text, &roster.keys, &mut findings);
                 findings.keys.clone()
             })?;
             if findings.taken > 0 { Ok(()) } else { Err(Unwritten::Unchanged) }
         });
         match edited {
-            Ok(()) | Err(Unwritten::Unchanged) => self.bases = bases,
-            Err(Unwritten::File(error)) => {
-                self.tell(&error);
-                self.hold_in_memory(&progress.roster);
-                return Synced { pending: Vec::new(), has_failed: true };
+            Ok(()) | Err(Unwritten::Unchanged) => {
+                self.bases = bases;
+                Ok(findings)
             }
+            Err(Unwritten::File(error)) => Err(error),
         }
-        let mut has_failed = false;
-        if saves_progress && let Err(error) = self.save(progress) {
-            self.tell(&error);
-            has_failed = true;
-        }
-        if findings.taken > 0 || findings.keys.is_some() {
-            match self.files.load() {
-                Ok(credentials) => self.credentials.replace(credentials),
-                Err(error) => {
-                    self.tell(&error);
-                    has_failed = true;
-                }
-            }
-        }
-        if !has_failed {
-            self.told.clear();
-        }
-        tell_findings(&findings);
-        Synced { pending: findings.pending, has_failed }
     }
 
     /// The next best thing: what the fleet says holds here, though a restart without the broker would not know it.
@@ -398,6 +407,29 @@ mod tests {
         assert_eq!(copy.sync(&progress(&[&other], keys), true).pending, []);
         assert!(place.is_enabled(app.id));
         assert_eq!(AppsFile::new(&place.paths().apps).load().expect("readable").app(app.id), Some(&other));
+    }
+
+    #[test]
+    fn an_edit_that_waits_for_the_lock_while_the_files_are_written_is_told_to_the_fleet() {
+        let mut place = Place::new();
+        let (mut copy, _) = place.open();
+        let (mut of_fleet, mut of_node) = (App::create("fleet").0, App::create("node").0);
+        let keys = copy.roster().expect("readable").keys;
+        copy.sync(&progress(&[&of_fleet, &of_node], keys.clone()), true);
+        for _ in 0..20 {
+            of_fleet.version += 1;
+            let fleet = progress(&[&of_fleet, &of_node], keys.clone());
+            let synced = std::thread::scope(|scope| {
+                let edit = scope.spawn(|| place.edit(of_node.id));
+                let synced = copy.sync(&fleet, true);
+                edit.join().expect("an edit");
+                synced
+            });
+            (of_node.version, of_node.enabled) = (of_node.version + 1, false);
+            let pending = [Change::App { app: of_node.clone(), base: Some(of_node.version - 1) }];
+            assert!(synced.pending == pending || copy.look() && copy.sync(&fleet, true).pending == pending);
+            copy.advance(&pending[0]);
+        }
     }
 
     #[test]
