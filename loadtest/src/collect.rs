@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::time::Duration;
 
-use lapin::options::BasicAckOptions;
 use lapin::uri::AMQPUri;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -73,7 +72,7 @@ async fn consume(url: &AMQPUri, queue: &str, book: &mut Book) -> Result<(), AnyE
         }
         book.file.write_all(lines.as_bytes())?;
         book.messages += 1;
-        if delivery.ack(BasicAckOptions::default()).await.is_err() {
+        if deliveries.ack(&delivery).await.is_err() {
             break; // it comes again
         }
     }

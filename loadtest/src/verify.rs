@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use lapin::options::BasicAckOptions;
 use serde::Serialize;
 
 use crate::delivery::{Deliveries, events, parse_url};
@@ -131,7 +130,7 @@ async fn drain(options: &VerifyOptions, fates: &mut Fates, findings: &mut Findin
             findings.found += 1;
             fates.deliver(id, hash);
         }
-        delivery.ack(BasicAckOptions::default()).await?;
+        deliveries.ack(&delivery).await?;
     }
     deliveries.end().await
 }

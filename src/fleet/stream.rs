@@ -148,7 +148,9 @@ impl Session {
 
     /// Everything up to this entry has been handled.
     pub(super) async fn ack(&self, delivered: &Delivered) -> Result<(), lapin::Error> {
-        delivered.delivery.ack(BasicAckOptions { multiple: true }).await.map(drop)
+        let ack = delivered.delivery.ack(BasicAckOptions { multiple: true });
+        // Of a connection that ends meanwhile it may never be heard.
+        in_time(STEP_TIMEOUT, "basic.ack", ack).await.map(drop)
     }
 
     /// The future that writes an entry and waits for its confirm.

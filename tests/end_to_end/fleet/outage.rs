@@ -1,9 +1,10 @@
 //! The broker is away.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::{Fleet, apps, entries, follows, holds};
-use crate::support::{Broker, await_true};
+use crate::support::{Broker, Collector, Cutter, Node, await_true};
 
 #[test]
 fn changes_made_while_the_broker_is_away_hold_here_at_once_and_everywhere_afterwards() {
@@ -94,4 +95,35 @@ fn connections_that_the_broker_closes_are_opened_again_and_nothing_is_missed() {
         });
     }
     assert!(a.said("the fleet's stream is not the one").is_none(), "it goes on from where it was");
+}
+
+#[test]
+fn connections_that_are_cut_anywhere_are_opened_again_and_nothing_is_missed() {
+    let fleet = Fleet::new(&Broker::main().url());
+    let cutter = Cutter::in_front_of(&fleet.url);
+    let flags = fleet.flags(&["--confirm-timeout", "5s"]);
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let (a, b) = (fleet.node(), Node::start_on(&cutter.url, &flags));
+    let collector = Collector::start(&b);
+    let (app, other) = (a.app("steady"), a.app("changing"));
+    let token = b.token(&app);
+    cutter.begin();
+    let mut sent = 0;
+    await_true("thirty connections are cut", || {
+        a.app_command(&["regenerate", &other.id]);
+        assert_eq!(b.http().event(&token, "{}").status, 202);
+        sent += 1;
+        cutter.cuts() >= 30
+    });
+    cutter.end();
+    await_true("both have the same", || apps(&a) == apps(&b));
+    follows(&b);
+    await_true("all is confirmed", || b.metric("forebay_events_confirmed_total") == sent);
+    assert_eq!((entries(&a, "refused"), entries(&b, "refused")), (0, 0));
+    // The load tester's `collect` came the same way. Whatever was sent twice.
+    let collected = || -> HashSet<String> {
+        let text = std::fs::read_to_string(&collector.file).expect("the collector's file");
+        text.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+    };
+    await_true("all is collected", || collected().len() as u64 == sent);
 }

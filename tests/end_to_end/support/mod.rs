@@ -3,6 +3,7 @@
 mod broker;
 mod certificates;
 mod chromium;
+mod cutter;
 pub(crate) mod dogstatsd;
 mod http;
 mod loadtest;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 pub(crate) use broker::{Broker, Exclusive};
 pub(crate) use certificates::trusted_pair;
 pub(crate) use chromium::Chromium;
+pub(crate) use cutter::Cutter;
 pub(crate) use http::{Answer, Http, socket_to};
 pub(crate) use loadtest::{Collector, Loadtest, Running};
 pub(crate) use node::{App, Metrics, Node, forebay, home};
