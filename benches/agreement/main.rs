@@ -40,11 +40,12 @@ fn main() {
         return pausing::serve(address, Duration::from_millis(pause_ms.parse().expect("milliseconds")));
     }
     let (rounds, seconds) = rounds_and_seconds(10);
-    let rate = number("RATE", 10_000).to_string();
+    let rate = number("RATE", 10_000);
     // What each tool adds by itself counts the less, the longer the node takes: `synced` waits for the disk, `confirmed` for those of a quorum queue.
     let level = std::env::var("LEVEL").unwrap_or_else(|_| "written".to_owned());
     let pause_ms = std::env::var("PAUSE_MS").ok();
     let lab = Lab::open();
+    let posts = Posts::of(&lab, number("BATCH", 1), rate);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         // By turns, one first and the other.
@@ -54,9 +55,9 @@ fn main() {
                 None => node(&lab, &level),
             };
             if is_ours {
-                ours.push(loadtest(&lab, &server, seconds, &rate));
+                ours.push(loadtest(&lab, &server, seconds, &posts));
             } else {
-                theirs.push(oha(&lab, &server, seconds, &rate));
+                theirs.push(oha(&lab, &server, seconds, &posts));
             }
             drop(server);
             if pause_ms.is_none() {
@@ -65,7 +66,31 @@ fn main() {
         }
         eprintln!("round {round}: forebay-loadtest {:?}, oha {:?}", ours[round], theirs[round]);
     }
-    print(&ours, &theirs, &rate);
+    print(&ours, &theirs, &posts);
+}
+
+/// What both send: requests of events.
+struct Posts {
+    /// In each request.
+    events: u64,
+    path: &'static str,
+    /// In the lab's folder.
+    body: &'static str,
+    rate: String,
+}
+
+impl Posts {
+    /// So many requests a second, of so many events each.
+    fn of(lab: &Lab, events: u64, rate: u64) -> Self {
+        let rate = rate.to_string();
+        if events == 1 {
+            return Self { events, path: "/v1/events", body: "body.json", rate };
+        }
+        let event = fs::read_to_string(lab.folder.join("body.json")).expect("the lab's body");
+        let batch = format!("[{}]", vec![event; usize::try_from(events).expect("some events")].join(","));
+        fs::write(lab.folder.join("events.json"), batch).expect("the lab's folder can be written");
+        Self { events, path: "/v1/events/batch", body: "events.json", rate }
+    }
 }
 
 /// A node that gives its 202 at `level`; with the script's broker, if there is one.
@@ -84,21 +109,23 @@ fn pausing(lab: &Lab, pause_ms: &str) -> Server {
     Server::start("pausing", &address, Server::MAIN_THREAD, command)
 }
 
-fn loadtest(lab: &Lab, server: &Server, seconds: u64, rate: &str) -> Said {
-    let report = lab.send(server, seconds, &["--rate", rate]);
+fn loadtest(lab: &Lab, server: &Server, seconds: u64, posts: &Posts) -> Said {
+    let Posts { path, body, rate, .. } = posts;
+    let report = lab.send(server, seconds, &["--rate", rate, "--path", path, "--payload", body]);
     let us = |name: &str| report["latency_us"][name].as_f64().expect("a number");
     Said { p50_us: us("p50"), p99_us: us("p99") }
 }
 
-fn oha(lab: &Lab, server: &Server, seconds: u64, rate: &str) -> Said {
+fn oha(lab: &Lab, server: &Server, seconds: u64, posts: &Posts) -> Said {
+    let Posts { path, body, rate, .. } = posts;
     let report = lab.folder.join("oha.json");
     let status = Command::new("taskset")
         .args(["-c", LOAD_CPU])
         .arg(lab.root.join("target/tools/bin/oha"))
         .args(["--no-tui", "--output-format", "json", "--output", "oha.json", "--latency-correction"])
-        .args(["-z", &format!("{seconds}s"), "-q", rate, "-c", CONNECTIONS, "-m", "POST", "-D", "body.json"])
+        .args(["-z", &format!("{seconds}s"), "-q", rate, "-c", CONNECTIONS, "-m", "POST", "-D", body])
         .args(["-H", &format!("Authorization: Bearer {}", lab.token), "-T", "application/json"])
-        .arg(format!("{}/v1/events", server.target()))
+        .arg(format!("{}{path}", server.target()))
         .current_dir(&lab.folder)
         .stdout(Stdio::null())
         .status()
@@ -111,8 +138,10 @@ fn oha(lab: &Lab, server: &Server, seconds: u64, rate: &str) -> Said {
     Said { p50_us: us("p50"), p99_us: us("p99") }
 }
 
-fn print(ours: &[Said], theirs: &[Said], rate: &str) {
-    println!("\n| at {rate}/s, {CONNECTIONS} connections | forebay-loadtest, µs | oha, µs | ratio |");
+fn print(ours: &[Said], theirs: &[Said], Posts { events, rate, .. }: &Posts) {
+    println!(
+        "\n| {rate}/s of {events} events, {CONNECTIONS} connections | forebay-loadtest, µs | oha, µs | ratio |"
+    );
     println!("|---|---|---|---|");
     let p50 = print_row("p50", ours, theirs, |said| said.p50_us);
     let p99 = print_row("p99", ours, theirs, |said| said.p99_us);

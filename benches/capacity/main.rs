@@ -15,11 +15,11 @@ mod lab;
 use std::fs;
 
 use lab::statistics::Interval;
-use lab::{Lab, Server, WarmMemory, rounds_and_seconds};
+use lab::{Lab, Server, WarmMemory, number, rounds_and_seconds};
 
 const NODE_PORT: u16 = 18480;
 /// Bodies, bytes.
-const SIZES: [usize; 3] = [600, 4 << 10, 16 << 10];
+const SIZES: [u64; 3] = [600, 4 << 10, 16 << 10];
 /// How long the heavier load stays, seconds.
 const HEAVY_SECONDS: u64 = 8;
 /// Longer than a node looks back.
@@ -56,7 +56,11 @@ fn main() {
     let _memory = WarmMemory::of_free();
     let mut rows = Vec::new();
     let mut worst = [0.0_f64; 2];
-    for size in SIZES {
+    let sizes = match number("SIZE", 0) {
+        0 => SIZES.to_vec(),
+        size => vec![size],
+    };
+    for size in sizes {
         let body = write_body(&lab, size);
         let found: Vec<Found> = (0..rounds).filter_map(|_| look(&lab, &body)).collect();
         if found.len() < rounds {
@@ -98,10 +102,11 @@ fn main() {
 }
 
 /// A crash report of so many bytes: the lab's, with more in it.
-fn write_body(lab: &Lab, size: usize) -> String {
+fn write_body(lab: &Lab, size: u64) -> String {
     let mut body = fs::read_to_string(lab.folder.join("body.json")).expect("the lab's body");
     let end = body.rfind("\"}}").expect("it ends with text");
-    body.insert_str(end, &"x".repeat(size - body.len()));
+    let missing = usize::try_from(size).expect("a size").saturating_sub(body.len());
+    body.insert_str(end, &"x".repeat(missing));
     let name = format!("body-{size}.json");
     fs::write(lab.folder.join(&name), body).expect("the lab's folder can be written");
     name
@@ -112,10 +117,10 @@ fn look(lab: &Lab, body: &str) -> Option<Found> {
     let all = estimate(lab, body, None);
     let half = estimate(lab, body, Some(all.rate));
     let node = new_node(lab);
-    // Near what will be found: all that is sent on the way there stays in the journal.
+    // Near what will be found, and short: all that is sent on the way there stays in the journal, a gigabyte a second of bodies of 16 KB.
     let start = format!("{:.0}", all.rate / 2.0);
     let flags =
-        ["--start", &start, "--warm-up", "2s", "--probe", "1s", "--confirm", "3s", "--max-p99", "100ms"];
+        ["--start", &start, "--warm-up", "1s", "--probe", "1s", "--confirm", "3s", "--max-p99", "100ms"];
     let finding = lab.run(&node, &["limit"], &[&flags[..], &["--payload", body]].concat());
     forget(lab, node);
     let found = Found {
