@@ -16,7 +16,7 @@ use crate::bodies::hash;
 
 /// Messages on their way to us that we have not acknowledged.
 const PREFETCH: u16 = 64;
-/// How long a broker may take to begin, and to end. One that dies in the midst of a handshake leaves the client waiting.
+/// How long a step may take: a broker that dies in the midst of one can leave the client waiting.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A `CloudEvents` item, as far as it matters here.
