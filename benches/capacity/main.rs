@@ -105,8 +105,8 @@ fn main() {
 fn write_body(lab: &Lab, size: u64) -> String {
     let mut body = fs::read_to_string(lab.folder.join("body.json")).expect("the lab's body");
     let end = body.rfind("\"}}").expect("it ends with text");
-    let missing = usize::try_from(size).expect("a size").saturating_sub(body.len());
-    body.insert_str(end, &"x".repeat(missing));
+    let missing = usize::try_from(size).expect("a size").checked_sub(body.len());
+    body.insert_str(end, &"x".repeat(missing.expect("SIZE is at least that of the lab's body, 600")));
     let name = format!("body-{size}.json");
     fs::write(lab.folder.join(&name), body).expect("the lab's folder can be written");
     name
