@@ -36,6 +36,8 @@ pub struct TrackerOptions {
     pub window_max: usize,
     /// How long a confirm may take.
     pub confirm_timeout: Duration,
+    /// Tells the jitter of its pauses.
+    pub jitter_seed: u64,
 }
 
 /// Events at the front of a log that are settled: confirmed, or parked.
@@ -133,7 +135,7 @@ impl Tracker {
             fence: None,
             logs: BTreeMap::new(),
             next: Ticket(0),
-            pause: Backoff::new(PAUSE_FIRST, PAUSE_MAX),
+            pause: Backoff::seeded(PAUSE_FIRST, PAUSE_MAX, options.jitter_seed),
             paused_until: None,
             refused_since: None,
             suspects: 0,
@@ -404,7 +406,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(100);
 
     fn tracker(window_max: usize) -> Tracker {
-        Tracker::new(TrackerOptions { window_max, confirm_timeout: Duration::from_secs(30) })
+        Tracker::new(TrackerOptions { window_max, confirm_timeout: Duration::from_secs(30), jitter_seed: 1 })
     }
 
     /// Events `[first, end)` of core 0, ten bytes each.

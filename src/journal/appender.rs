@@ -520,7 +520,9 @@ impl Appender {
         } else {
             self.unsynced_since_ms + self.options.sync_after_ms
         };
-        self.retry_ms.unwrap_or(u64::MAX).min(sync)
+        // Until a sync of what was given up has come back, there is nothing to try.
+        let retry = if self.wants_rewrite && self.syncing.is_some() { None } else { self.retry_ms };
+        retry.unwrap_or(u64::MAX).min(sync)
     }
 
     /// Whether everything that was written is synced.
@@ -646,5 +648,30 @@ mod tests {
             HEADER_BYTES + batch_bytes(10) + END_BYTES,
             "what was not synced comes first"
         );
+    }
+
+    #[test]
+    fn until_a_sync_of_what_was_given_up_comes_back_nobody_looks_in_vain() {
+        let mut appender = appender();
+        let (head, records) = batch(10);
+        appender.append(head, records.clone()).expect("room");
+        let (_, _, bytes) = piece(&mut appender);
+        assert!(appender.handle_written(Ok(bytes.len()), 0).is_some());
+        appender.append(BatchHead { first: head.end(), events: 1 }, records).expect("room");
+        let _ = piece(&mut appender);
+        assert_eq!(appender.handle_written(Err(Errno::IO), 0), None);
+        let (_, _, bytes) = piece(&mut appender);
+        assert_eq!(appender.handle_written(Ok(bytes.len()), 0), None, "the first batch, written anew");
+        let _ = piece(&mut appender);
+        assert!(appender.poll_sync(true, 0).is_some());
+        assert_eq!(appender.handle_written(Err(Errno::IO), 0), None, "for the second time");
+
+        let later = RETRY_MS + 1;
+        assert!(appender.poll(later).is_none());
+        assert_eq!(appender.next_ms(), u64::MAX, "the end of the sync will tell");
+        appender.handle_synced(Ok(()), later);
+        assert!(appender.next_ms() <= later);
+        assert!(appender.spares.is_empty(), "no room to write it anew");
+        assert!(matches!(appender.poll(later), Some(Wish::Refused(AppendError::Failed))));
     }
 }

@@ -6,6 +6,7 @@ use std::thread;
 
 use rustix::io::Errno;
 use tokio::sync::mpsc::UnboundedSender;
+use uuid::Uuid;
 
 use super::NodeError;
 use crate::api::ServiceOptions;
@@ -128,6 +129,7 @@ pub(super) fn forwarder_options(options: &ServeOptions, node: &str) -> Forwarder
             tracker: TrackerOptions {
                 window_max: broker.confirm_window,
                 confirm_timeout: broker.confirm_timeout,
+                jitter_seed: Uuid::new_v4().as_u64_pair().0,
             },
             message_bytes_target: broker.batch_bytes,
             linger: broker.batch_linger,

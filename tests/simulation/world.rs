@@ -147,7 +147,11 @@ pub(crate) fn parts<D: Disk + Clone>(
     let (inlet, outlet) = queue(limits, marks, Bell::default(), doorbell.clone());
     sources.push(Source::live(log.clone(), outlet));
     let dispatching = DispatchOptions {
-        tracker: TrackerOptions { window_max: 8, confirm_timeout: Duration::from_secs(30) },
+        tracker: TrackerOptions {
+            window_max: 8,
+            confirm_timeout: Duration::from_secs(30),
+            jitter_seed: plan.seed,
+        },
         message_bytes_target: 4096,
         linger: Duration::ZERO,
     };
