@@ -1,6 +1,6 @@
 //! What a node says of its capacity, beside the limit that the load tester finds: at three sizes of body, after seconds of heavier load.
 //!
-//! A new node is loaded for some seconds, as fast as it answers or at half of that; then at a fortieth for longer than the node looks back, so that the estimate
+//! A new node is loaded for some seconds, as fast as it answers or at a part of that; then at a fortieth for longer than the node looks back, so that the estimate
 //! rests on what it remembers. Then `limit` looks for what a new node holds. All of them at `written`, without a broker, the reactor on CPU 0, the load on CPU 1,
 //! the journal on the disk. `scripts/bench-capacity` builds and starts what this needs.
 
@@ -23,13 +23,13 @@ const SIZES: [u64; 3] = [600, 4 << 10, 16 << 10];
 /// How long the heavier load stays, seconds.
 const HEAVY_SECONDS: u64 = 8;
 /// Longer than a node looks back.
-const LITTLE_SECONDS: u64 = 75;
+const LITTLE_SECONDS: u64 = 66;
 /// How little comes then, as a part of what it answers at most. A journal that nobody empties must not fill within minutes: a node tells of that first.
 const LITTLE_PART: f64 = 1.0 / 40.0;
 /// How far the estimate may be from what is found, as a part of it.
 const ERROR_MAX: f64 = 0.15;
-/// The heavier loads.
-const HEAVY: [&str; 2] = ["as fast as it answers", "half of that"];
+/// The heavier loads, as parts of what is answered as fast as it can be, which comes first.
+const PARTS: [f64; 4] = [1.0, 0.8, 0.65, 0.5];
 
 /// One round at one size.
 struct Found {
@@ -38,7 +38,7 @@ struct Found {
     /// Whether the load tester had no more to give.
     is_loads: bool,
     /// What the node tells after each heavier load.
-    estimates: [Estimate; 2],
+    estimates: Vec<Estimate>,
 }
 
 /// What a node tells.
@@ -55,7 +55,7 @@ fn main() {
     let lab = Lab::open();
     let _memory = WarmMemory::of_free();
     let mut rows = Vec::new();
-    let mut worst = [0.0_f64; 2];
+    let mut worst = [0.0_f64; PARTS.len()];
     let sizes = match number("SIZE", 0) {
         0 => SIZES.to_vec(),
         size => vec![size],
@@ -65,7 +65,7 @@ fn main() {
         let found: Vec<Found> = (0..rounds).filter_map(|_| look(&lab, &body)).collect();
         if found.len() < rounds {
             // What was not found was not kept.
-            worst = [f64::INFINITY; 2];
+            worst = [f64::INFINITY; PARTS.len()];
             rows.push(format!(
                 "| {size} bytes | | | no rate held in {} of {rounds} rounds | |",
                 rounds - found.len()
@@ -76,7 +76,7 @@ fn main() {
         }
         let limits: Vec<f64> = found.iter().map(|found| found.limit).collect();
         let whose = if found.iter().any(|found| found.is_loads) { ", the load tester's" } else { "" };
-        for (heavy, name) in HEAVY.iter().enumerate() {
+        for (heavy, part) in PARTS.iter().enumerate() {
             let column = |of: fn(&Estimate) -> f64| -> Vec<f64> {
                 found.iter().map(|found| of(&found.estimates[heavy])).collect()
             };
@@ -84,7 +84,8 @@ fn main() {
             let ratio = Interval::of_ratios(&told, &limits);
             worst[heavy] = worst[heavy].max((ratio.median - 1.0).abs());
             rows.push(format!(
-                "| {size} bytes | {name}: {:.0} | {:.0} | {:.0}{whose} | {ratio:.2} |",
+                "| {size} bytes | {}: {:.0} | {:.0} | {:.0}{whose} | {ratio:.2} |",
+                name_of(*part),
                 Interval::of_median(&column(|estimate| estimate.rate)),
                 Interval::of_median(&told),
                 Interval::of_median(&limits),
@@ -95,10 +96,15 @@ fn main() {
         "\n| body | heavier load, requests/s | what the node tells after it | `limit` finds | told as a multiple of found |"
     );
     println!("|---|---|---|---|---|\n{}\n", rows.join("\n"));
-    for (name, worst) in HEAVY.iter().zip(worst) {
+    for (part, worst) in PARTS.iter().zip(worst) {
         let verdict = if worst <= ERROR_MAX { "kept" } else { "MISSED" };
+        let name = name_of(*part);
         println!("after {name}, within {ERROR_MAX} of what `limit` finds: {worst:.2}, {verdict}");
     }
+}
+
+fn name_of(part: f64) -> String {
+    if part < 1.0 { format!("{part} of that") } else { "as fast as it answers".to_owned() }
 }
 
 /// A crash report of so many bytes: the lab's, with more in it.
@@ -114,26 +120,25 @@ fn write_body(lab: &Lab, size: u64) -> String {
 
 /// None where no rate held, as it may be where the kernel looks for memory or the disk falls behind.
 fn look(lab: &Lab, body: &str) -> Option<Found> {
-    let all = estimate(lab, body, None);
-    let half = estimate(lab, body, Some(all.rate));
+    let full = estimate(lab, body, None);
+    let most = full.rate;
+    let mut estimates = vec![full];
+    estimates.extend(PARTS[1..].iter().map(|part| estimate(lab, body, Some((most, *part)))));
     let node = new_node(lab);
     // Near what will be found, and short: all that is sent on the way there stays in the journal, a gigabyte a second of bodies of 16 KB.
-    let start = format!("{:.0}", all.rate / 2.0);
+    let start = format!("{:.0}", most / 2.0);
     let flags =
         ["--start", &start, "--warm-up", "1s", "--probe", "1s", "--confirm", "3s", "--max-p99", "100ms"];
     let finding = lab.run(&node, &["limit"], &[&flags[..], &["--payload", body]].concat());
     forget(lab, node);
-    let found = Found {
-        limit: finding["rate"].as_f64()?,
-        is_loads: !finding["invalid"].is_null(),
-        estimates: [all, half],
-    };
+    let found =
+        Found { limit: finding["rate"].as_f64()?, is_loads: !finding["invalid"].is_null(), estimates };
     eprintln!("{body}: {:.0?}, limit {:.0}/s", found.estimates, found.limit);
     Some(found)
 }
 
-/// What a node tells of its capacity under little load, after it answered as fast as it could, or took half of that if it is known.
-fn estimate(lab: &Lab, body: &str, most: Option<f64>) -> Estimate {
+/// What a node tells of its capacity under little load, after it answered as fast as it could, or took a part of that if it is known.
+fn estimate(lab: &Lab, body: &str, most: Option<(f64, f64)>) -> Estimate {
     let send = |node: &Server, seconds: u64, rate: Option<f64>| {
         let rate = rate.map(|rate| format!("{rate:.0}"));
         let mut flags = vec!["--payload", body];
@@ -141,8 +146,8 @@ fn estimate(lab: &Lab, body: &str, most: Option<f64>) -> Estimate {
         lab.push(node, seconds, &flags)["rate"].as_f64().expect("answers")
     };
     let node = new_node(lab);
-    let rate = send(&node, HEAVY_SECONDS, most.map(|most| most / 2.0));
-    send(&node, LITTLE_SECONDS, Some(most.unwrap_or(rate) * LITTLE_PART));
+    let rate = send(&node, HEAVY_SECONDS, most.map(|(most, part)| most * part));
+    send(&node, LITTLE_SECONDS, Some(most.map_or(rate, |(most, _)| most) * LITTLE_PART));
     let told = node.decimal("forebay_capacity_requests_per_second");
     forget(lab, node);
     Estimate { rate, told }

@@ -140,6 +140,10 @@ pub struct Reactor<D> {
     phase: telemetry::Phase,
     is_watching: bool,
     busy_since: (Duration, Duration),
+    /// Whether this turn has sent answers.
+    has_answered: bool,
+    /// How many have.
+    answering_turns: u64,
 }
 
 impl<D: Driver> Reactor<D> {
@@ -185,6 +189,8 @@ impl<D: Driver> Reactor<D> {
             phase: telemetry::Phase::Starting,
             is_watching: false,
             busy_since: (moment.now, driver.usage().cpu),
+            has_answered: false,
+            answering_turns: 0,
             driver,
             options,
         }
@@ -397,6 +403,7 @@ impl<D: Driver> Reactor<D> {
                 self.metrics.refusing_since_ms.set(now_ms);
             }
         }
+        self.answering_turns += u64::from(std::mem::take(&mut self.has_answered));
         let (since, cpu_since) = self.busy_since;
         let elapsed = moment.now.saturating_sub(since);
         if elapsed >= SLEEP_MAX {
@@ -408,6 +415,7 @@ impl<D: Driver> Reactor<D> {
             self.metrics.cpu_us.set(us(cpu));
             self.metrics.waits.set(waits);
             self.metrics.answers.set(self.metrics.answered());
+            self.metrics.answering_turns.set(self.answering_turns);
             self.metrics.bytes.set(self.metrics.accepted_bytes.value());
         }
     }

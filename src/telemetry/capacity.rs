@@ -5,8 +5,9 @@
 //! fitted (least squares, neither below zero) to the seconds of the window, and to the heaviest ones of the last day in which requests were like those of now
 //! ([`Peaks`]): what an answer costs near the limit has to have been seen. As long as it was not, and load was too even to tell the two apart, what an answer
 //! costs now is taken for all there is, which tells the limit too low rather than too high; and `c` is never believed to be below a quarter of that. Of the
-//! heaviest seconds, an answer's price is the most that `c` may be, and the least is that times the square of the share of its CPU which the reactor used then:
-//! the busier it was, the surer is its limit, whatever the fit says. A reactor counts as full before all of its CPU is used ([`USABLE`]).
+//! heaviest seconds, an answer's price is the most that `c` may be. The least is what it would be if as many answers shared each turn as connections allow:
+//! a reactor that is not full begins a turn for each few requests, and the price of a turn is known in answers ([`TURN_ANSWERS`]). So the more answers shared
+//! their turns then, the surer is the limit, whatever the fit says. A reactor counts as full before all of its CPU is used ([`USABLE`]).
 //!
 //! A thread of the kernel writes the journal for a reactor, on the reactor's CPU. Its time is counted as the reactor's; without it, a node would be told to have
 //! room that its own writes need.
@@ -16,6 +17,7 @@
 //! reactor that wakes is what they get their work from; and a journal that fills. See docs/capacity.md for what this cannot see.
 
 use std::collections::VecDeque;
+use std::iter::Sum;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -31,9 +33,13 @@ const BUSY_LEAST: f64 = 0.02;
 const PRICE_FALL_MAX: f64 = 4.0;
 /// Refusals for want of room, of all answers, above which a second tells nothing of what an answer costs: they are cheap.
 const UNAVAILABLE_MOST: f64 = 0.01;
-/// How an answer's price falls at most beyond the heaviest seconds: by this power of the share of the CPU that was used then. Requests share their turns the
-/// more, the more of them come: at half of the limit four fifths of the CPU were used, and an answer cost nearly twice what it costs at the limit.
-const PRICE_FALL_POWER: i32 = 2;
+/// How many answers to small events cost as much as a turn in which answers are sent costs beside them: being woken, two more turns (for the journal's write,
+/// and for what was sent), the write itself.
+const TURN_ANSWERS: f64 = 1.75;
+/// With so many bytes, an answer costs twice what one to a small event does; a turn does not.
+const BYTES_AS_AN_ANSWER: f64 = 12.0 * 1024.0;
+/// A reactor that is full answers this part of its connections in a turn: the others' requests come while that one's events are written.
+const CONNECTIONS_PER_TURN: f64 = 0.5;
 /// The share of a CPU that can be used: at more, each stall of disk or memory leaves a queue that does not become shorter again.
 const USABLE: f64 = 0.95;
 /// Seconds with so many of the answers that the heaviest one has are as heavy: of all of them together an answer's price is surer than of one.
@@ -79,12 +85,19 @@ pub struct Headroom {
 #[derive(Clone, Debug)]
 struct Look {
     at: Duration,
-    cores: Vec<Work>,
+    cores: Vec<CoreLook>,
     unavailable: u64,
     accepted: u64,
     settled: u64,
     journal_bytes: u64,
     others: OtherThreads,
+}
+
+/// One look at a reactor.
+#[derive(Clone, Copy, Debug)]
+struct CoreLook {
+    work: Work,
+    connections: u64,
 }
 
 /// A sliding window of looks, and the heaviest seconds before it.
@@ -102,7 +115,11 @@ impl Capacity {
         }
         let look = Look {
             at: sample.at,
-            cores: sample.cores.iter().map(|core| core.work).collect(),
+            cores: sample
+                .cores
+                .iter()
+                .map(|core| CoreLook { work: core.work, connections: core.connections })
+                .collect(),
             unavailable: sample.unavailable(),
             accepted: sample.accepted,
             settled: sample.settled.events(),
@@ -122,7 +139,7 @@ impl Capacity {
             return None;
         }
         let (first, last) = (self.looks.front()?, self.looks.back()?);
-        let rate = per_second(first.work().answers, last.work().answers, self.elapsed());
+        let rate = per_second(first.answers(), last.answers(), self.elapsed());
         if rate < RATE_LEAST {
             return None;
         }
@@ -166,15 +183,14 @@ impl Capacity {
     fn used_part(&self, since: impl Fn(&Look, &Look) -> Option<Second>) -> Option<f64> {
         let pairs = self.looks.iter().zip(self.looks.iter().skip(1));
         let mut seconds: Vec<Second> = pairs.filter_map(|(then, look)| since(look, then)).collect();
-        let sum = |of: fn(&Second) -> f64| seconds.iter().map(of).sum::<f64>();
-        let (cpu_us, answers, bytes) = (sum(|s| s.cpu_us), sum(|s| s.answers), sum(|s| s.bytes));
+        let now: Second = seconds.iter().copied().sum();
         let elapsed_us = self.elapsed().as_secs_f64() * 1e6;
-        if elapsed_us <= 0.0 || answers <= 0.0 || cpu_us / elapsed_us < BUSY_LEAST {
+        if elapsed_us <= 0.0 || now.answers <= 0.0 || now.cpu_us / elapsed_us < BUSY_LEAST {
             return None;
         }
-        let now_us = cpu_us / answers;
+        let now_us = now.price_us();
         let mut bounds_us = (now_us / PRICE_FALL_MAX, now_us);
-        let peaks = self.peaks.like(bytes / answers);
+        let peaks = self.peaks.like(now.bytes / now.answers);
         let peaks: Vec<(&Peak<_>, Second)> = peaks
             .filter_map(|peak| {
                 let [then, look] = &peak.what;
@@ -182,15 +198,15 @@ impl Capacity {
             })
             .collect();
         let heaviest = peaks.iter().map(|(peak, _)| peak.answers).fold(0.0, f64::max);
-        let near = || peaks.iter().filter(|(peak, _)| peak.answers >= heaviest * NEARLY_HEAVIEST);
-        if heaviest > 0.0 {
-            let sum = |of: fn(&(&Peak<_>, Second)) -> f64| near().map(of).sum::<f64>();
-            let peak_us = (sum(|(_, second)| second.cpu_us) / sum(|(_, second)| second.answers)).min(now_us);
-            let busy = sum(|(peak, _)| peak.busy) / sum(|_| 1.0);
-            bounds_us = (peak_us * busy.min(1.0).powi(PRICE_FALL_POWER), peak_us);
+        let near = peaks.iter().filter(|(peak, _)| peak.answers >= heaviest * NEARLY_HEAVIEST);
+        let peak: Second = near.map(|(_, second)| *second).sum();
+        // Else others had all of it.
+        if peak.answers > 0.0 {
+            let peak_us = peak.price_us().min(now_us);
+            bounds_us = (peak_us * peak.price_fall(), peak_us);
         }
         seconds.extend(peaks.iter().map(|(_, second)| second));
-        Some(answers / elapsed_us * answer_us(&seconds)?.clamp(bounds_us.0, bounds_us.1) / USABLE)
+        Some(now.answers / elapsed_us * answer_us(&seconds)?.clamp(bounds_us.0, bounds_us.1) / USABLE)
     }
 
     /// How much more comes than the broker takes, if the journal will soon be full of it.
@@ -213,21 +229,22 @@ impl Capacity {
 }
 
 impl Look {
-    /// What all reactors have done.
-    fn work(&self) -> Work {
-        self.cores.iter().fold(Work::default(), |all, core| Work {
-            cpu_us: all.cpu_us + core.cpu_us,
-            waits: all.waits + core.waits,
-            answers: all.answers + core.answers,
-            bytes: all.bytes + core.bytes,
-            at_us: all.at_us.max(core.at_us),
-        })
+    /// Of all reactors.
+    fn answers(&self) -> u64 {
+        self.cores.iter().map(|core| core.work.answers).sum()
+    }
+
+    /// What all reactors did since a look before; none if none has looked at itself.
+    fn reactors_since(&self, then: &Self) -> Option<Second> {
+        let seconds = then.cores.iter().zip(&self.cores).filter_map(|(before, now)| Second::of(before, now));
+        let all: Second = seconds.sum();
+        (all.cpu_us > 0.0).then_some(all)
     }
 
     /// The second since a look before, if it tells what an answer costs.
     #[allow(clippy::cast_precision_loss, reason = "a second's counts")]
     fn peak_since(&self, then: &Self) -> Option<Peak<[Self; 2]>> {
-        let all = Second::between(&then.work(), &self.work())?;
+        let all = self.reactors_since(then)?;
         let unavailable = self.unavailable.saturating_sub(then.unavailable) as f64;
         if all.answers <= 0.0 || unavailable > all.answers * UNAVAILABLE_MOST {
             return None;
@@ -235,7 +252,7 @@ impl Look {
         let mut busy = 0.0_f64;
         for (core, (before, now)) in then.cores.iter().zip(&self.cores).enumerate() {
             // Other threads' time is of the second between the looks: that of a reactor has to be so, too.
-            let elapsed_us = now.at_us.saturating_sub(before.at_us);
+            let elapsed_us = now.work.at_us.saturating_sub(before.work.at_us);
             if !(SECOND_US / 2..SECOND_US * 3 / 2).contains(&elapsed_us) {
                 return None;
             }
@@ -248,7 +265,7 @@ impl Look {
 
     /// What a reactor did since a look before, and what the kernel wrote for it, as far as its answers are a part of all; none if it has not looked at itself.
     fn reactor_since(&self, then: &Self, core: usize) -> Option<Second> {
-        let reactor = Second::between(then.cores.get(core)?, self.cores.get(core)?)?;
+        let reactor = Second::of(then.cores.get(core)?, self.cores.get(core)?)?;
         let writers = self.others_since(then, |others| others.writers_permille);
         let written_us = writers
             .filter(|all| all.answers > 0.0)
@@ -261,13 +278,13 @@ impl Look {
     fn others_since(&self, then: &Self, of: fn(&OtherThreads) -> Option<u64>) -> Option<Second> {
         let busy = of(&self.others)? as f64 / 1e3;
         let cpu_us = busy * self.at.saturating_sub(then.at).as_secs_f64() * 1e6;
-        Some(Second { cpu_us, ..Second::between(&then.work(), &self.work())? })
+        Some(Second { cpu_us, ..self.reactors_since(then)? })
     }
 
     /// What all threads took since a look before that neither are reactors nor write for them.
     fn rest_since(&self, then: &Self) -> Option<Second> {
         let all = self.others_since(then, |others| others.process_permille)?;
-        let reactors = Second::between(&then.work(), &self.work())?;
+        let reactors = self.reactors_since(then)?;
         let writers = self.others_since(then, |others| others.writers_permille);
         let elsewhere_us = reactors.cpu_us + writers.map_or(0.0, |writers| writers.cpu_us);
         Some(Second { cpu_us: (all.cpu_us - elsewhere_us).max(0.0), ..all })
@@ -275,24 +292,58 @@ impl Look {
 }
 
 /// What something did between two looks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Second {
     cpu_us: f64,
     waits: f64,
     answers: f64,
+    /// Turns in which they were sent.
+    turns: f64,
+    /// How many turns they would have taken if as many had shared each as connections allow.
+    turns_least: f64,
     /// Of events taken over.
     bytes: f64,
 }
 
 impl Second {
-    /// None if no reactor has looked at itself between.
+    /// Of a reactor; none if it has not looked at itself between.
     #[allow(clippy::cast_precision_loss, reason = "a second's counts")]
-    fn between(before: &Work, now: &Work) -> Option<Self> {
+    fn of(before: &CoreLook, now: &CoreLook) -> Option<Self> {
+        let connections = now.connections as f64;
+        let (before, now) = (&before.work, &now.work);
+        let answers = now.answers.saturating_sub(before.answers) as f64;
+        let turns = now.answering_turns.saturating_sub(before.answering_turns) as f64;
         (now.cpu_us > before.cpu_us).then(|| Self {
             cpu_us: (now.cpu_us - before.cpu_us) as f64,
             waits: now.waits.saturating_sub(before.waits) as f64,
-            answers: now.answers.saturating_sub(before.answers) as f64,
+            answers,
+            turns,
+            turns_least: turns.min(answers / (connections * CONNECTIONS_PER_TURN)),
             bytes: now.bytes.saturating_sub(before.bytes) as f64,
+        })
+    }
+
+    /// What an answer costs, with all that is done beside it, µs.
+    fn price_us(&self) -> f64 {
+        self.cpu_us / self.answers
+    }
+
+    /// To what part of this an answer's price would fall if turns were shared by as many as connections allow.
+    fn price_fall(&self) -> f64 {
+        let turn_answers = TURN_ANSWERS / (1.0 + self.bytes / self.answers / BYTES_AS_AN_ANSWER);
+        (self.answers + turn_answers * self.turns_least) / (self.answers + turn_answers * self.turns)
+    }
+}
+
+impl Sum for Second {
+    fn sum<I: Iterator<Item = Self>>(seconds: I) -> Self {
+        seconds.fold(Self::default(), |all, second| Self {
+            cpu_us: all.cpu_us + second.cpu_us,
+            waits: all.waits + second.waits,
+            answers: all.answers + second.answers,
+            turns: all.turns + second.turns,
+            turns_least: all.turns_least + second.turns_least,
+            bytes: all.bytes + second.bytes,
         })
     }
 }
@@ -326,10 +377,12 @@ mod tests {
     /// Of a journal.
     const BYTES_MAX: u64 = 1 << 30;
 
-    /// A node whose reactors follow the model exactly: a wait costs 10 µs, an answer 4 µs.
+    /// A node whose reactors follow the model exactly: a wait, which begins a turn, costs 10 µs, if nothing else is said, an answer 4 µs.
     struct Model {
         capacity: Capacity,
         sample: Sample,
+        wait_us: u64,
+        connections: u64,
         bytes_per_answer: u64,
         refused_per_second: u64,
     }
@@ -347,7 +400,14 @@ mod tests {
                 journal_bytes: 0,
                 others: OtherThreads::default(),
             };
-            Self { capacity: Capacity::default(), sample, bytes_per_answer: 600, refused_per_second: 0 }
+            Self {
+                capacity: Capacity::default(),
+                sample,
+                wait_us: 10,
+                connections: 64,
+                bytes_per_answer: 600,
+                refused_per_second: 0,
+            }
         }
 
         /// A second in which each reactor answers so many requests, and sleeps so often.
@@ -357,11 +417,13 @@ mod tests {
             for (core, (answers, waits)) in self.sample.cores.iter_mut().zip(done) {
                 core.work.at_us += SECOND_US;
                 core.work.answers += answers;
+                core.work.answering_turns += waits;
+                core.connections = self.connections;
                 core.work.bytes += answers * self.bytes_per_answer;
                 core.answers += answers;
                 core.unavailable += self.refused_per_second;
                 core.work.waits += waits;
-                core.work.cpu_us += waits * 10 + answers * 4;
+                core.work.cpu_us += waits * self.wait_us + answers * 4;
                 self.sample.accepted += answers;
                 self.sample.settled.confirmed += answers;
             }
@@ -417,7 +479,61 @@ mod tests {
     #[test]
     fn a_burst_of_such_requests_is_remembered() {
         let told = calm_after_a_burst(0, 650);
-        assert!(is_near(told.requests_per_second, USABLE * 250_000.0), "{told:?}");
+        // Of 700 ms, what 150,000 answers take when each turn has 32 of them, and not 15.
+        let turn_answers = TURN_ANSWERS / (1.0 + 600.0 / BYTES_AS_AN_ANSWER);
+        let fall = (1.0 + turn_answers / 32.0) / (1.0 + turn_answers / 15.0);
+        assert!(is_near(told.requests_per_second, USABLE * 150_000.0 / (0.7 * fall)), "{told:?}");
+    }
+
+    /// What a node tells of a reactor's limit that did so much for ten seconds, in turns that cost as much as 1.75 answers, and little after that.
+    fn told_after(answers: u64, turns: u64, bytes_per_answer: u64, connections: u64) -> f64 {
+        let mut node = Model { wait_us: 7, bytes_per_answer, connections, ..Model::new(1) };
+        for _ in 0..10 {
+            node.second(&[(answers, turns)]);
+        }
+        for _ in 0..600 {
+            node.second(&[(5_000, 5_000)]);
+        }
+        node.capacity.headroom(BYTES_MAX).expect("enough traffic").requests_per_second
+    }
+
+    #[test]
+    fn a_reactor_that_had_nothing_of_a_burst_learns_nothing_of_it() {
+        let mut node = Model::new(2);
+        for _ in 0..10 {
+            // Its timers' work alone.
+            node.sample.cores[1].work.cpu_us += 100;
+            node.second(&[(150_000, 10_000), (0, 0)]);
+        }
+        for _ in 0..600 {
+            node.second(&[(1_000, 1_000), (10_000, 10_000)]);
+        }
+        let told = node.capacity.headroom(BYTES_MAX).expect("enough traffic");
+        // The second one is the fuller now: 14 µs an answer.
+        assert!(is_near(told.headroom_ratio, 1.0 - 0.14 / USABLE), "{told:?}");
+    }
+
+    #[test]
+    fn much_load_and_full_load_tell_the_same_limit() {
+        let limit = USABLE * 1e6 / (4.0 + 7.0 / 32.0);
+        for (answers, turns) in [(60_000, 45_000), (110_000, 50_000), (170_000, 40_000), (224_000, 7_000)] {
+            let told = told_after(answers, turns, 0, 64);
+            assert!(is_near(told, limit), "{answers}: {told}, not {limit}");
+        }
+    }
+
+    #[test]
+    fn no_more_answers_share_a_turn_than_there_are_connections_for() {
+        let told = told_after(100_000, 50_000, 0, 4);
+        assert!(is_near(told, USABLE * 100_000.0 / 0.75), "{told}");
+        assert!(is_near(told_after(100_000, 50_000, 0, 3), told), "nor fewer than shared them");
+    }
+
+    #[test]
+    fn what_takes_long_loses_less_of_its_price() {
+        let told = told_after(60_000, 45_000, 12 << 10, 64);
+        let fall = (1.0 + 0.875 / 32.0) / (1.0 + 0.875 * 0.75);
+        assert!(is_near(told, USABLE * 60_000.0 / (0.555 * fall)), "{told}");
     }
 
     #[test]

@@ -166,6 +166,8 @@ pub struct CoreMetrics {
     pub waits: Gauge,
     /// Answers up to then.
     pub answers: Gauge,
+    /// Turns up to then in which answers were sent.
+    pub answering_turns: Gauge,
     /// Accepted bytes up to then, so that all of these are of one moment.
     pub bytes: Gauge,
     /// Monotonic clock of the last turn, ms: the heartbeat that `/livez` looks at.

@@ -36,6 +36,8 @@ pub struct Work {
     pub waits: u64,
     /// Answers.
     pub answers: u64,
+    /// Turns in which answers were sent.
+    pub answering_turns: u64,
     /// Bytes of events taken over.
     pub bytes: u64,
 }
@@ -106,6 +108,7 @@ impl Sample {
                     cpu_us: core.cpu_us.value(),
                     waits: core.waits.value(),
                     answers: core.answers.value(),
+                    answering_turns: core.answering_turns.value(),
                     bytes: core.bytes.value(),
                 },
             });

@@ -237,6 +237,7 @@ impl<D: Driver> Reactor<D> {
             connection.begin_send(send_until);
             connection.hold_output(bytes.len(), &mut self.desk);
             self.driver.submit(token, Operation::Send { socket: connection.socket, bytes, start: 0 });
+            self.has_answered = true;
         }
         if connection.life == Life::Flushing && !connection.is_sending && connection.answers.is_empty() {
             if connection.has_ended || self.phase == Phase::Cutting {
