@@ -26,6 +26,8 @@ const HEAVY_SECONDS: u64 = 8;
 const LITTLE_SECONDS: u64 = 66;
 /// How little comes then, as a part of what it answers at most. A journal that nobody empties must not fill within minutes: a node tells of that first.
 const LITTLE_PART: f64 = 1.0 / 40.0;
+/// Where `limit` begins, as a part of what is answered as fast as it can be; it goes on with twice that.
+const START_PART: f64 = 0.55;
 /// How far the estimate may be from what is found, as a part of it.
 const ERROR_MAX: f64 = 0.15;
 /// The heavier loads, as parts of what is answered as fast as it can be, which comes first.
@@ -125,8 +127,8 @@ fn look(lab: &Lab, body: &str) -> Option<Found> {
     let mut estimates = vec![full];
     estimates.extend(PARTS[1..].iter().map(|part| estimate(lab, body, Some((most, *part)))));
     let node = new_node(lab);
-    // Near what will be found, and short: all that is sent on the way there stays in the journal, a gigabyte a second of bodies of 16 KB.
-    let start = format!("{:.0}", most / 2.0);
+    // Short, and from where the second step is just too much: all that is sent on the way stays in the journal, a gigabyte a second of bodies of 16 KB.
+    let start = format!("{:.0}", most * START_PART);
     let flags =
         ["--start", &start, "--warm-up", "1s", "--probe", "1s", "--confirm", "3s", "--max-p99", "100ms"];
     let finding = lab.run(&node, &["limit"], &[&flags[..], &["--payload", body]].concat());
